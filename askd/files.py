@@ -1,0 +1,102 @@
+"""Where things lie on disk, and writing them so that a crash loses nothing.
+
+The cache (weights, synthesised speech, teacher targets) is ``$ASKD_CACHE`` or ``~/.cache/askd``.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from askd.errors import RunError
+
+
+def cache_dir() -> Path:
+    """``$ASKD_CACHE`` or ``~/.cache/askd``; made when missing."""
+    path = Path(os.environ.get("ASKD_CACHE") or Path.home() / ".cache" / "askd")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def project_dir() -> Path:
+    """The checkout: the folder that holds ``notebooks/`` and ``runs/``."""
+    return Path(__file__).resolve().parent.parent
+
+
+def data_dir() -> Path:
+    """Sentences and domain recipes: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(__file__).resolve().parent / "data"
+    return inside if inside.is_dir() else project_dir() / "data"
+
+
+def sha256(path: Path | str) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: object, length: int = 12) -> str:
+    """Short hex digest of anything JSON can hold; equal values give equal digests."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Write to a temporary neighbour, then rename: ``path`` is either whole or not there.
+
+    Works for files and folders. After an exception nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    target = scratch / path.name
+    try:
+        yield target
+        if path.is_dir():
+            old = scratch / "old"
+            os.replace(path, old)
+        os.replace(target, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_json(path: Path | str, value: object) -> None:
+    """Write JSON atomically, indented, with a final newline."""
+    with replacing(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path | str) -> object:
+    """Read JSON written by `write_json`."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path | str) -> Iterator[None]:
+    """Hold ``folder`` for this process; a second writer is refused with the holder's pid.
+
+    Raises:
+        RunError: another living process holds the folder.
+    """
+    import fcntl
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise RunError(
+                f"{folder} is being written by process {file.read().strip() or '?'}; "
+                "wait for it, stop it, or choose another run folder"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
