@@ -1,0 +1,115 @@
+"""Clips -> training examples -> batches. Which clips a step sees is a pure function of (seed, step).
+
+Axes: ``B`` utterances, ``L`` tokens, ``M`` mel bands, ``T`` mel frames (10 ms).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from askd.decoding import prompt_ids
+from askd.domains import Clip
+from askd.errors import AskdError
+from askd.features import FRAMES_PER_POSITION, FULL_CONTEXT, log_mel, pad_features
+from askd.losses import IGNORE
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip, ready to train on."""
+
+    clip: Clip
+    features: Tensor  # (M, T)
+    tokens: tuple[int, ...]  # prompt, text, end
+    prompt: int  # number of prompt tokens
+
+    @property
+    def label_tokens(self) -> int:
+        """Tokens that are scored: the text and the end."""
+        return len(self.tokens) - self.prompt
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One padded batch. Input ``decoder_ids[:, i]`` predicts ``labels[:, i]``."""
+
+    features: Tensor  # (B, M, T)
+    decoder_ids: Tensor  # (B, L)
+    labels: Tensor  # (B, L), IGNORE on the prompt and the padding
+    rows: tuple[int, ...]  # positions in the list of examples
+
+    def to(self, device) -> "Batch":
+        """The same batch on ``device``."""
+        return Batch(self.features.to(device), self.decoder_ids.to(device), self.labels.to(device), self.rows)
+
+
+def make_examples(clips: Sequence[Clip], model, processor, progress: bool = False) -> list[Example]:
+    """Read, featurise and tokenise clips, each once.
+
+    Raises:
+        AskdError: a transcript is empty or longer than the decoder's 448 positions; the clip is named.
+    """
+    from tqdm.auto import tqdm
+
+    prompt = prompt_ids(model)
+    end = model.generation_config.eos_token_id
+    examples = []
+    for clip in tqdm(clips, desc="features", unit="clip", disable=not progress):
+        text = processor.tokenizer(" " + clip.text.strip(), add_special_tokens=False).input_ids  # Whisper's texts begin with a space
+        if not clip.text.strip():
+            raise AskdError(f"{clip.id}: empty transcript")
+        tokens = (*prompt, *text, end)
+        if len(tokens) > model.config.max_target_positions:
+            raise AskdError(f"{clip.id}: {len(tokens)} tokens, more than the decoder's {model.config.max_target_positions}")
+        examples.append(Example(clip, log_mel(clip.samples(), model.config.num_mel_bins), tokens, len(prompt)))
+    return examples
+
+
+def collate(
+    examples: Sequence[Example], rows: Sequence[int], frames: int | None = None, pad_frames: int = 0
+) -> Batch:
+    """Pad the chosen examples into one batch.
+
+    Args:
+        examples, rows: the whole list and the positions to take from it.
+        frames: audio context; default the longest clip plus ``pad_frames``.
+        pad_frames: frames of trailing silence, so that a student learns to end before the context does.
+    """
+    chosen = [examples[i] for i in rows]
+    if frames is None:
+        frames = min(FULL_CONTEXT, max(e.features.shape[-1] for e in chosen) + pad_frames)
+        frames += frames % FRAMES_PER_POSITION
+    length = max(len(e.tokens) for e in chosen) - 1
+    ends = torch.tensor([e.tokens[-1] for e in chosen])
+    decoder_ids = ends[:, None].repeat(1, length)  # (B, L)
+    labels = torch.full((len(chosen), length), IGNORE)  # (B, L)
+    for i, e in enumerate(chosen):
+        tokens = torch.tensor(e.tokens)
+        decoder_ids[i, : len(tokens) - 1] = tokens[:-1]
+        labels[i, e.prompt - 1 : len(tokens) - 1] = tokens[e.prompt :]
+    return Batch(pad_features([e.features for e in chosen], frames), decoder_ids, labels, tuple(int(i) for i in rows))
+
+
+def batch_plan(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[np.ndarray]:
+    """The rows of every step: epochs of shuffled clips, bucketed by length so that little is padding.
+
+    Within an epoch clips are shuffled, cut into pools of 16 batches, sorted by length inside each pool, and the batches
+    are shuffled again. Every clip comes once an epoch, except up to ``batch_size - 1`` left over at its end.
+    """
+    lengths = np.asarray(lengths)
+    if len(lengths) < batch_size:
+        raise AskdError(f"{len(lengths)} clips are fewer than one batch of {batch_size}")
+    plan: list[np.ndarray] = []
+    epoch = 0
+    while len(plan) < steps:
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(lengths))
+        pools = [order[i : i + 16 * batch_size] for i in range(0, len(order), 16 * batch_size)]
+        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+        batches = [order[i : i + batch_size] for i in range(0, len(order) - batch_size + 1, batch_size)]
+        plan += [batches[i] for i in rng.permutation(len(batches))]
+        epoch += 1
+    return plan[:steps]

@@ -1,0 +1,135 @@
+"""Batched greedy decoding with a KV cache, the same loop for teacher and student.
+
+The same tokens as transformers' ``generate`` (tested), with three things that it does not give: an audio context of
+any length, the log-probability of every token, and nothing done per token but one decoder step.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from askd.features import FULL_CONTEXT, encode, log_mel, pad_features
+
+MAX_NEW_TOKENS = 128  # about 30 s of fast speech; a loop is cut here. Ours
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One transcript: its text, its tokens (without prompt and end) and the log-probability of each, in nats."""
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    ended: bool  # False when cut at the token limit
+
+
+def prompt_ids(model) -> list[int]:
+    """Start tokens: start of transcript, [language, task,] no timestamps."""
+    config = model.generation_config
+    ids = [config.decoder_start_token_id]
+    if getattr(config, "is_multilingual", False):
+        language = getattr(config, "language", None) or "en"
+        ids += [config.lang_to_id[f"<|{language}|>"], config.task_to_id[getattr(config, "task", None) or "transcribe"]]
+    return [*ids, config.no_timestamps_token_id]
+
+
+def context_frames(model) -> int | None:
+    """The audio context a model wants: 3000 frames (30 s) for a stock Whisper, None (the clip's own) for our students."""
+    return None if getattr(model.config, "askd_context", "full") == "clip" else FULL_CONTEXT
+
+
+def use_clip_context(model) -> None:
+    """Mark a student as trained on the clip's own length; kept in its config.json, ignored by other programs."""
+    model.config.askd_context = "clip"
+
+
+def decoder_step(model, tokens: Tensor, encoded: Tensor, cache) -> Tensor:
+    """Next-token logits (B, V) after feeding ``tokens`` (B, n); the cache grows by n."""
+    hidden = model.model.decoder(tokens, None, encoded, cache, use_cache=True).last_hidden_state  # (B, n, d)
+    return model.proj_out(hidden[:, -1])  # (B, V)
+
+
+def new_cache():
+    """An empty KV cache for self- and cross-attention."""
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    return EncoderDecoderCache(DynamicCache(), DynamicCache())
+
+
+@torch.inference_mode()
+def greedy(
+    model, features: Tensor, max_new_tokens: int = MAX_NEW_TOKENS, fixed_tokens: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Greedy search.
+
+    Args:
+        model: Whisper in eval mode.
+        features: (B, M, T) log-mel; T is the audio context.
+        max_new_tokens: limit of new tokens.
+        fixed_tokens: go on to the limit whatever comes (for timing at equal work).
+
+    Returns:
+        new tokens (B, n), with the end token from an utterance's end on; their log-probabilities (B, n).
+    """
+    config = model.generation_config
+    device = features.device
+    end = config.eos_token_id
+    penalty = torch.zeros(model.config.vocab_size, device=device)
+    penalty[torch.tensor(config.suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
+    penalty[config.no_timestamps_token_id + 1 :] = -torch.inf  # no timestamps were asked for
+    first_penalty = penalty.clone()
+    first_penalty[torch.tensor(config.begin_suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
+
+    encoded = encode(model, features)  # (B, T/2, d)
+    cache = new_cache()
+    batch = len(features)
+    tokens = torch.tensor([prompt_ids(model)] * batch, device=device)  # (B, P)
+    running = torch.ones(batch, dtype=torch.bool, device=device)
+    out_tokens, out_log_probs = [], []
+    for position in range(max_new_tokens):
+        logits = decoder_step(model, tokens, encoded, cache).float()  # (B, V)
+        best = (logits + (first_penalty if position == 0 else penalty)).argmax(-1)  # (B,)
+        log_prob = logits.gather(1, best[:, None])[:, 0] - logits.logsumexp(-1)  # (B,)
+        best = torch.where(running, best, end)
+        out_tokens.append(best)
+        out_log_probs.append(torch.where(running, log_prob, 0.0))
+        running = running & (best != end)
+        if not fixed_tokens and not running.any():
+            break
+        tokens = best[:, None]
+    return torch.stack(out_tokens, 1), torch.stack(out_log_probs, 1)
+
+
+def transcribe(
+    model, processor, samples: Sequence, batch_size: int = 16, frames: int | None | str = "model",
+    max_new_tokens: int = MAX_NEW_TOKENS, on_batch: Callable[[int], None] | None = None,
+) -> list[Decoded]:
+    """Transcribe clips of at most 30 s, in batches of similar length, results in the order given.
+
+    Args:
+        model, processor: from `askd.load_teacher`.
+        samples: arrays (n,), float32 at 16 kHz.
+        batch_size: clips decoded together.
+        frames: audio context; "model" asks the model, None is the longest clip of each batch, a number is that many frames.
+        max_new_tokens: limit of new tokens.
+        on_batch: called with the number of clips finished, for progress.
+    """
+    frames = context_frames(model) if frames == "model" else frames
+    device = next(model.parameters()).device
+    features = [log_mel(clip, model.config.num_mel_bins) for clip in samples]
+    order = sorted(range(len(features)), key=lambda i: features[i].shape[-1])
+    results: list[Decoded | None] = [None] * len(features)
+    end = model.generation_config.eos_token_id
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = pad_features([features[i] for i in chosen], frames).to(device)
+        tokens, log_probs = (x.tolist() for x in greedy(model, batch, max_new_tokens))
+        for i, ids, scores in zip(chosen, tokens, log_probs, strict=True):
+            n = ids.index(end) if end in ids else len(ids)
+            text = processor.tokenizer.decode(ids[:n], skip_special_tokens=True).strip()
+            results[i] = Decoded(text, tuple(ids[:n]), tuple(round(x, 4) for x in scores[: n + 1]), end in ids)
+        if on_batch:
+            on_batch(len(chosen))
+    return results

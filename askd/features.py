@@ -1,0 +1,97 @@
+"""Log-mel features and the right-sized audio context.
+
+Axes: ``B`` utterances, ``T`` mel frames (10 ms), ``M`` mel bands (80).
+
+Whisper pads every clip to 30 s with digital silence. Its log-mel of silence is a constant, so the padded features are
+the clip's own frames followed by that constant: we compute the clip once and pad to any context afterwards.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+HOP = 160  # samples, 10 ms
+N_FFT = 400  # samples, 25 ms
+FULL_CONTEXT = 3000  # frames, 30 s
+FRAMES_PER_POSITION = 2  # the second convolution halves the rate: 20 ms per encoder position
+
+
+@functools.cache
+def _mel_filters(bands: int) -> Tensor:
+    from transformers import WhisperFeatureExtractor
+
+    return torch.from_numpy(WhisperFeatureExtractor(feature_size=bands).mel_filters).float().T.contiguous()  # (M, 201)
+
+
+def log_mel(samples: np.ndarray, bands: int = 80) -> Tensor:
+    """Whisper's log-mel of a clip, on the clip's own length.
+
+        x = log10(max(mel power, 1e-10));  x = max(x, max(x) - 8);  (x + 4) / 4
+
+    Equal to the first T frames of `transformers.WhisperFeatureExtractor`, which pads to 30 s (tested to 1e-4).
+
+    Args:
+        samples: (n,), float32 at 16 kHz.
+        bands: 80; 128 for large-v3.
+
+    Returns:
+        (M, T), float32, T = ceil(n / 160) + 2: the last window that touches the clip is in.
+    """
+    frames = min(-(-len(samples) // HOP) + 2, FULL_CONTEXT)
+    audio = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    audio = torch.nn.functional.pad(audio, (0, max(0, (frames + 3) * HOP - len(samples))))
+    window = torch.hann_window(N_FFT)
+    power = torch.stft(audio, N_FFT, HOP, window=window, return_complex=True)[:, :frames].abs() ** 2  # (201, T)
+    log = (_mel_filters(bands) @ power).clamp_min(1e-10).log10()  # (M, T)
+    return (log.clamp_min(log.max() - 8.0) + 4.0) / 4.0
+
+
+def silence_of(features: Tensor) -> float:
+    """The value that digital silence takes beside this clip: 8 decades below its peak, or the absolute floor."""
+    return max(float(features.max()) - 2.0, -1.5)
+
+
+def pad_features(features: Sequence[Tensor], frames: int | None = None) -> Tensor:
+    """Clips of different length -> one batch; each is followed by its own silence, as Whisper's padding would.
+
+    Args:
+        features: tensors (M, T_i).
+        frames: context T; default the longest clip, rounded up to an even number. Longer clips are cut.
+
+    Returns:
+        (B, M, T) float32.
+    """
+    if frames is None:
+        frames = max(f.shape[-1] for f in features)
+        frames = min(frames + frames % FRAMES_PER_POSITION, FULL_CONTEXT)
+    batch = torch.empty(len(features), features[0].shape[0], frames)
+    for row, clip in zip(batch, features, strict=True):
+        own = min(clip.shape[-1], frames)
+        row[:, :own] = clip[:, :own]
+        row[:, own:] = silence_of(clip)
+    return batch
+
+
+def encode(model, features: Tensor) -> Tensor:
+    """Whisper's encoder on a context of any even number of frames up to 3000.
+
+    transformers' own forward insists on 30 s. The layers do not: positions are simply the first T/2 of the table.
+
+    Args:
+        model: `transformers.WhisperForConditionalGeneration`.
+        features: (B, M, T).
+
+    Returns:
+        hidden states, (B, T/2, d).
+    """
+    encoder = model.model.encoder
+    hidden = torch.nn.functional.gelu(encoder.conv1(features))  # (B, d, T)
+    hidden = torch.nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)  # (B, T/2, d)
+    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    for layer in encoder.layers:
+        output = layer(hidden, None)
+        hidden = output[0] if isinstance(output, tuple) else output
+    return encoder.layer_norm(hidden)

@@ -1,0 +1,385 @@
+"""The training loop: one student, one method, one run folder.
+
+    from askd.training import TrainConfig, train
+    train(TrainConfig(method="askd", steps=300), teacher, processor, clips, "runs/cpu/students/askd")
+
+    askd train --method askd --steps 300 --out runs/mine/askd        # the same from the shell
+
+Device, precision and processes are accelerate's: CPU, CUDA or MPS, bf16 where the machine computes in it. Everything a
+step sees is a function of (seed, step), so a killed run goes on from its last checkpoint as if nothing had happened.
+
+Run folder: training.json (settings and digests), metrics.jsonl, tensorboard/, checkpoint.pt while it runs; at the end a
+plain transformers folder (config.json, model.safetensors, processor) and finished.json.
+"""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from askd import losses
+from askd.batches import Batch, Example, batch_plan, collate, make_examples
+from askd.curriculum import Curriculum, Weights, get_method
+from askd.decoding import use_clip_context
+from askd.domains import Clip
+from askd.errors import AskdError, RunError, TrainingDiverged
+from askd.files import digest, only_writer, read_json, replacing, write_json
+from askd.losses import IGNORE
+from askd.schedules import linear
+from askd.selfteacher import SelfTeacher
+from askd.student import make_student
+from askd.targets import TeacherTargets, label_logits, teacher_targets, weights_digest
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run. Rates, steps and pads are ours, chosen on dev domains.
+
+    Raises:
+        AskdError: a field out of range, named.
+    """
+
+    method: str = "askd"  # a name in askd.curriculum.METHODS
+    overrides: dict = field(default_factory=dict)  # fields of Curriculum to change, e.g. {"schedule": "cosine"}
+    decoder_layers: int | tuple[int, ...] | None = 2
+    encoder_layers: int | tuple[int, ...] | None = None
+    steps: int = 300
+    batch_size: int = 16  # clips an optimiser step
+    micro_batch_size: int | None = None  # clips a forward pass; None: the whole batch
+    encoder_lr: float = 5e-5
+    decoder_lr: float = 2e-4
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.0  # distil-whisper
+    clip_norm: float = 1.0  # distil-whisper
+    temperature: float = 2.0  # distil-whisper
+    top_k: int = 64
+    momentum: float = 0.99  # of the EMA self-teacher
+    pad_s: tuple[float, float] = (0.2, 4.0)  # random trailing silence of the student's context, seconds
+    precision: str = "auto"  # auto | fp32 | bf16
+    seed: int = 0
+    checkpoint_every: int = 50  # steps
+    dev_every: int = 25  # steps
+
+    def __post_init__(self):
+        self.curriculum()  # checks method and overrides
+        positive = ("steps", "batch_size", "encoder_lr", "decoder_lr", "temperature", "checkpoint_every", "dev_every")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise AskdError(f"{name} must be positive, not {getattr(self, name)}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise AskdError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
+        if not 0 <= self.warmup < 1:
+            raise AskdError(f"warmup must lie in [0, 1), not {self.warmup}")
+
+    def curriculum(self) -> Curriculum:
+        """The method's curriculum with the overrides applied."""
+        unknown = set(self.overrides) - set(Curriculum.__dataclass_fields__)
+        if unknown:
+            known = ", ".join(Curriculum.__dataclass_fields__)
+            raise AskdError(f"unknown curriculum field {', '.join(sorted(unknown))}: known are {known}")
+        return replace(get_method(self.method), **self.overrides)
+
+
+def fast_precision(device: torch.device) -> str:
+    """``bf16`` where the hardware multiplies it natively (CUDA >= Ampere, AVX512-BF16, AMX), else ``fp32``."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "cpu":
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+        return "bf16" if native else "fp32"
+    return "fp32"
+
+
+class LabelLogits(nn.Module):
+    """The student as one module with one forward, so that accelerate can wrap it (DDP, autocast)."""
+
+    def __init__(self, whisper):
+        super().__init__()
+        self.whisper = whisper
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """(N, V) logits of the label positions."""
+        return label_logits(self.whisper, batch)
+
+
+def objective(
+    logits: torch.Tensor, labels: torch.Tensor, weights: Weights, curriculum: Curriculum, temperature: float,
+    targets=None, self_logits: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """L = w_label CE + w_teacher KL(teacher || student) + w_self KL(self || student); terms of weight 0 are not computed.
+
+    Args:
+        logits, labels: (N, V) and (N,) of the label positions.
+        weights: of the three terms, from `Curriculum.weights`.
+        targets: `askd.targets.TokenTargets`, needed when w_teacher > 0.
+        self_logits: (N, V), needed when w_self > 0.
+
+    Returns:
+        the loss, and each raw (unweighted) term as a number.
+    """
+    total = logits.new_zeros((), dtype=torch.float32)
+    terms = {}
+    if weights.label > 0:
+        term = losses.cross_entropy(logits, labels)
+        total, terms["ce"] = total + weights.label * term, term.item()
+    if weights.teacher > 0:
+        gate = targets.gate(curriculum.gate)
+        term = losses.topk_forward_kl(
+            logits, targets.ids, targets.log_kept, targets.log_rest, labels, temperature, gate
+        )
+        total, terms["kl_teacher"] = total + weights.teacher * term, term.item()
+    if weights.self_teacher > 0:
+        term = losses.forward_kl(logits, self_logits, labels, temperature)
+        total, terms["kl_self"] = total + weights.self_teacher * term, term.item()
+    return total, terms
+
+
+def train(
+    config: TrainConfig, teacher, processor, clips: Sequence[Clip], out: Path | str,
+    dev_clips: Sequence[Clip] = (), progress: bool = True,
+) -> Path:
+    """Distil a student into ``out``; return the folder. A finished run of the same settings is returned at once.
+
+    An unfinished run of the same settings goes on from its checkpoint. A folder with other settings is moved aside to
+    ``<out>.old-<digest>``, never overwritten.
+
+    Args:
+        config: settings.
+        teacher, processor: from `askd.load_teacher`.
+        clips: training clips; ``dev_clips`` are scored every ``dev_every`` steps.
+        out: run folder.
+        progress: bars with ETA.
+
+    Raises:
+        TrainingDiverged: the loss is not finite.
+        RunError: another process writes to ``out``.
+    """
+    out = Path(out)
+    recorded = json.loads(json.dumps({
+        "config": asdict(config), "curriculum": asdict(config.curriculum()), "teacher": weights_digest(teacher),
+        "clips": digest([(c.sha256, c.text) for c in clips]), "n_clips": len(clips),
+    }))
+    if (out / "training.json").is_file() and (old := read_json(out / "training.json")) != recorded:
+        aside = out.with_name(f"{out.name}.old-{digest(old, 6)}")
+        print(f"{out} was trained with other settings: moved aside to {aside.name}")
+        out.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}-{int(time.time())}"))
+    if (out / "finished.json").is_file():
+        return out
+    with only_writer(out):
+        write_json(out / "training.json", recorded)
+        _Trainer(config, teacher, processor, clips, dev_clips, out, progress).run()
+    return out
+
+
+class _Trainer:
+    """State of one run: student, optimiser, self-teacher, step."""
+
+    def __init__(self, config, teacher, processor, clips, dev_clips, out, progress):
+        from accelerate import Accelerator, PartialState
+        from accelerate.state import AcceleratorState
+
+        self.config, self.processor, self.out, self.progress = config, processor, out, progress
+        self.curriculum = config.curriculum()
+        torch.manual_seed(config.seed)
+        self.precision = fast_precision(PartialState().device) if config.precision == "auto" else config.precision
+        AcceleratorState._reset_state()  # a notebook may train several students, each with its own precision
+        self.accelerator = Accelerator(
+            mixed_precision="bf16" if self.precision == "bf16" else "no", log_with="tensorboard",
+            project_dir=str(out / "tensorboard"),
+        )
+        self.autocast = torch.bfloat16 if self.precision == "bf16" else None
+        self.examples = make_examples(clips, teacher, processor, progress)
+        self.dev = make_examples(dev_clips, teacher, processor)
+        self.targets = self._targets(teacher) if self.curriculum.needs_teacher else None
+        student = make_student(teacher, config.decoder_layers, config.encoder_layers)
+        student.generation_config = teacher.generation_config.__class__.from_dict(teacher.generation_config.to_dict())
+        student.generation_config.alignment_heads = None
+        use_clip_context(student)
+        student.model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
+        self.self_teacher = None
+        groups = [
+            {"params": list(student.model.encoder.parameters()), "lr": config.encoder_lr},
+            {"params": list(student.model.decoder.parameters()), "lr": config.decoder_lr},  # proj_out is tied to its embedding
+        ]
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p.requires_grad]
+        optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        self.model, self.optimiser = self.accelerator.prepare(LabelLogits(student), optimiser)
+        if self.curriculum.needs_self_teacher:
+            self.self_teacher = SelfTeacher(self.student, self.curriculum.self_teacher, config.momentum)
+        self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.step = 0
+        self._resume()
+
+    @property
+    def student(self):
+        """The bare Whisper under accelerate's wrappers."""
+        return self.accelerator.unwrap_model(self.model).whisper
+
+    def _targets(self, teacher) -> TeacherTargets:
+        device = self.accelerator.device
+        teacher = teacher.to(device)
+        targets = teacher_targets(
+            teacher, self.examples, self.config.top_k, self.config.temperature, autocast=self.autocast, progress=self.progress
+        )
+        teacher.to("cpu")
+        return targets
+
+    # ---- one step -------------------------------------------------------------------------------------------------
+
+    def _rate(self, step: int) -> float:
+        """Linear warm-up to 1, then linear decay to 0 at the last step."""
+        warmup = max(1, round(self.config.warmup * self.config.steps))
+        if step < warmup:
+            return (step + 1) / warmup
+        return linear((step - warmup) / max(1, self.config.steps - warmup), 1.0, 0.0)
+
+    def _micro_batches(self, rows: np.ndarray, step: int) -> list[Batch]:
+        low, high = self.config.pad_s
+        pad_frames = int(100 * np.random.default_rng([self.config.seed, 1, step]).uniform(low, high))
+        size = self.config.micro_batch_size or len(rows)
+        return [
+            collate(self.examples, rows[i : i + size], pad_frames=pad_frames).to(self.accelerator.device)
+            for i in range(0, len(rows), size)
+        ]
+
+    def _loss(self, batch: Batch, weights: Weights) -> tuple[torch.Tensor, dict[str, float]]:
+        logits = self.model(batch)  # (N, V)
+        labels = batch.labels[batch.labels != IGNORE]  # (N,)
+        targets = self.targets.of(batch) if weights.teacher > 0 else None
+        self_logits = None
+        if weights.self_teacher > 0:
+            with torch.no_grad(), self.accelerator.autocast():
+                self_logits = label_logits(self.self_teacher.model, batch)
+        return objective(logits, labels, weights, self.curriculum, self.config.temperature, targets, self_logits)
+
+    def _one_step(self, rows: np.ndarray) -> dict[str, float]:
+        """One optimiser step; the loss is the mean over all its label tokens, however it is split."""
+        progress = self.step / self.config.steps
+        weights = self.curriculum.weights(progress)
+        batches = self._micro_batches(rows, self.step)
+        counts = [int((batch.labels != IGNORE).sum()) for batch in batches]
+        row = {"loss": 0.0}
+        for batch, count in zip(batches, counts, strict=True):
+            loss, terms = self._loss(batch, weights)
+            share = count / sum(counts)
+            self.accelerator.backward(loss * share)
+            for name, value in {"loss": loss.item(), **terms}.items():
+                row[name] = row.get(name, 0.0) + share * value
+        if not math.isfinite(row["loss"]):
+            raise TrainingDiverged(
+                f"loss is {row['loss']} at step {self.step} of {self.out}: lower the learning rates "
+                f"(encoder {self.config.encoder_lr:g}, decoder {self.config.decoder_lr:g}) or lengthen the warm-up; "
+                "the last checkpoint is kept"
+            )
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        for group, base in zip(self.optimiser.param_groups, self.base_rates, strict=True):
+            group["lr"] = base * self._rate(self.step)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.self_teacher is not None:
+            self.self_teacher.follow(self.student, self.curriculum.phase(progress))
+        return row | {
+            "grad_norm": float(norm), "rate": self._rate(self.step), "phase": self.curriculum.phase(progress),
+            "w_label": weights.label, "w_teacher": weights.teacher, "w_self": weights.self_teacher,
+        }
+
+    @torch.no_grad()
+    def _dev_cross_entropy(self) -> float:
+        """Mean over all dev label tokens, on the clips' own context."""
+        order = sorted(range(len(self.dev)), key=lambda i: self.dev[i].features.shape[-1])
+        total = tokens = 0
+        self.model.eval()
+        for i in range(0, len(order), 16):
+            batch = collate(self.dev, order[i : i + 16], pad_frames=50).to(self.accelerator.device)
+            labels = batch.labels[batch.labels != IGNORE]
+            total += losses.cross_entropy(self.model(batch), labels).item() * len(labels)
+            tokens += len(labels)
+        self.model.train()
+        return total / tokens
+
+    # ---- the run --------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """All remaining steps, then the finished folder."""
+        from tqdm.auto import tqdm
+
+        config = self.config
+        plan = batch_plan([e.features.shape[-1] for e in self.examples], config.batch_size, config.steps, config.seed)
+        self.accelerator.init_trackers("askd")
+        self.model.train()
+        with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as log, tqdm(
+            total=config.steps, initial=self.step, desc=f"{config.method} {self.precision}", unit="step",
+            disable=not self.progress,
+        ) as bar:
+            while self.step < config.steps:
+                began = time.perf_counter()
+                row = self._one_step(plan[self.step])
+                self.step += 1
+                row = {"step": self.step, **row, "utterances_per_s": config.batch_size / (time.perf_counter() - began)}
+                if self.dev and (self.step % config.dev_every == 0 or self.step == config.steps):
+                    row["dev_ce"] = self._dev_cross_entropy()
+                log.write(json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+                self.accelerator.log({k: v for k, v in row.items() if isinstance(v, float)}, step=self.step)
+                bar.update()
+                bar.set_postfix(loss=f"{row['loss']:.3f}", utt_s=f"{row['utterances_per_s']:.1f}", phase=row["phase"])
+                if self.step % config.checkpoint_every == 0 and self.step < config.steps:
+                    log.flush()
+                    self._checkpoint()
+        self.accelerator.end_training()
+        save_model(self.student, self.processor, self.out)
+        write_json(self.out / "finished.json", {"steps": self.step, "precision": self.precision})
+        (self.out / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _checkpoint(self) -> None:
+        state = {
+            "step": self.step, "student": self.student.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "self_teacher": self.self_teacher.model.state_dict() if self.self_teacher else None,
+        }
+        with replacing(self.out / "checkpoint.pt") as scratch:
+            torch.save(state, scratch)
+
+    def _resume(self) -> None:
+        """Load the last checkpoint, and cut the log back to it."""
+        path = self.out / "checkpoint.pt"
+        if not path.is_file():
+            (self.out / "metrics.jsonl").unlink(missing_ok=True)
+            return
+        try:
+            state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        except Exception as error:
+            raise RunError(f"{path} cannot be read ({error}): delete it to start this run from its beginning") from None
+        self.student.load_state_dict(state["student"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.self_teacher is not None:
+            self.self_teacher.model.load_state_dict(state["self_teacher"])
+        self.step = state["step"]
+        lines = (self.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        with replacing(self.out / "metrics.jsonl") as scratch:
+            scratch.write_text("".join(lines[: self.step]), encoding="utf-8")
+
+
+def save_model(model, processor, folder: Path | str) -> None:
+    """Write a plain transformers folder (safetensors) that `askd.load_teacher` and the ASR pipeline read."""
+    for parameter in model.parameters():  # safetensors stores row-major tensors only
+        parameter.data = parameter.data.contiguous()
+    model.eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def read_metrics(folder: Path | str) -> list[dict]:
+    """The rows of a run's metrics.jsonl.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    path = Path(folder) / "metrics.jsonl"
+    if not path.is_file():
+        raise RunError(f"{path} is not there: train this student first")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
