@@ -21,6 +21,8 @@ def _label_rows(labels: Tensor, *per_token: Tensor) -> tuple[Tensor, ...]:
     keep = labels != IGNORE
     if not keep.any():
         raise ValueError("no label position: every label is IGNORE, the mean over tokens is not defined")
+    if keep.all() and labels.ndim == 1:  # selected before the projection already: nothing to copy
+        return (labels, *per_token)
     return (labels[keep], *(tensor[keep] for tensor in per_token))
 
 

@@ -55,12 +55,13 @@ class TrainConfig:
     encoder_lr: float = 5e-5
     decoder_lr: float = 2e-4
     warmup: float = 0.1  # share of the steps
+    train_vocabulary: bool = False  # half of a small Whisper; frozen, a step is a fifth faster and rare words are kept (ours)
     weight_decay: float = 0.0  # distil-whisper
     clip_norm: float = 1.0  # distil-whisper
     temperature: float = 2.0  # distil-whisper
     top_k: int = 64
     momentum: float = 0.99  # of the EMA self-teacher
-    pad_s: tuple[float, float] = (0.2, 4.0)  # random trailing silence of the student's context, seconds
+    pad_s: tuple[float, float] = (0.2, 2.0)  # random trailing silence of the student's context, seconds
     precision: str = "auto"  # auto | fp32 | bf16
     seed: int = 0
     checkpoint_every: int = 50  # steps
@@ -202,14 +203,16 @@ class _Trainer:
         student.generation_config.alignment_heads = None
         use_clip_context(student)
         student.model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
+        if not config.train_vocabulary:
+            student.model.decoder.embed_tokens.requires_grad_(False)  # tied with proj_out
         self.self_teacher = None
         groups = [
             {"params": list(student.model.encoder.parameters()), "lr": config.encoder_lr},
-            {"params": list(student.model.decoder.parameters()), "lr": config.decoder_lr},  # proj_out is tied to its embedding
+            {"params": list(student.model.decoder.parameters()), "lr": config.decoder_lr},
         ]
         for group in groups:
             group["params"] = [p for p in group["params"] if p.requires_grad]
-        optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
         self.model, self.optimiser = self.accelerator.prepare(LabelLogits(student), optimiser)
         if self.curriculum.needs_self_teacher:
             self.self_teacher = SelfTeacher(self.student, self.curriculum.self_teacher, config.momentum)

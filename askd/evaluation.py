@@ -1,0 +1,187 @@
+"""Transcribe test sets, keep the raw hypotheses, and make the tables from them.
+
+One JSON line an utterance: domain, id, speaker, reference, hypothesis, seconds (of audio), log_probs (of each token and
+the end), ended. Every number in ``wer.json`` is recomputed from these files, never from a model.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from askd.audio import read_audio
+from askd.bootstrap import paired_bootstrap
+from askd.decoding import transcribe
+from askd.domains import Clip, all_domains
+from askd.errors import AskdError, AudioError, ManifestError
+from askd.files import digest, read_json, replacing, write_json
+from askd.scoring import domain_table, macro, scorer_name
+from askd.targets import weights_digest
+
+
+def hypotheses(
+    model, processor, clips: Sequence[Clip], path: Path | str | None = None, batch_size: int = 16, progress: bool = False,
+    frames: int | None | str = "model", skip_bad: bool = False,
+) -> list[dict]:
+    """Transcribe clips; with ``path``, keep the rows there and read them back when model and clips are the same.
+
+    Args:
+        model, processor: from `askd.load_teacher`.
+        clips: what to transcribe.
+        path: JSONL file; its settings lie beside it in ``<path>.meta.json``.
+        frames: audio context, as in `askd.decoding.transcribe`.
+        skip_bad: leave out recordings that cannot be read, and say how many.
+
+    Raises:
+        AudioError: a recording cannot be read; it is named.
+    """
+    from tqdm.auto import tqdm
+
+    meta = {
+        "weights": weights_digest(model), "frames": frames, "clips": digest([(c.id, c.sha256, c.text) for c in clips]),
+    }
+    if path is not None:
+        path = Path(path)
+        meta_path = path.with_suffix(".meta.json")
+        if path.is_file() and meta_path.is_file() and read_json(meta_path) == meta:
+            return read_rows(path)
+    samples, kept, bad = [], [], []
+    for clip in clips:
+        try:
+            samples.append(clip.samples())
+            kept.append(clip)
+        except AudioError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error))
+    if bad:
+        print(f"left out {len(bad)} of {len(clips)} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
+    with tqdm(total=len(kept), desc="transcribe", unit="clip", disable=not progress) as bar:
+        results = transcribe(model, processor, samples, batch_size, frames, on_batch=bar.update)
+    rows = [
+        {
+            "domain": clip.domain, "id": clip.id, "speaker": clip.speaker, "reference": clip.text,
+            "hypothesis": result.text, "seconds": round(len(audio) / 16_000, 3),
+            "log_probs": result.log_probs, "ended": result.ended,
+        }
+        for clip, audio, result in zip(kept, samples, results, strict=True)
+    ]
+    if path is not None:
+        with replacing(path) as scratch:
+            scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        write_json(meta_path, meta)
+    return rows
+
+
+def read_rows(path: Path | str) -> list[dict]:
+    """Rows of a hypotheses file.
+
+    Raises:
+        AskdError: a line is not whole JSON; file and line are named.
+    """
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            raise AskdError(f"{path}, line {number}: not a whole JSON line (cut while it was written?)") from None
+    return rows
+
+
+def wer_report(
+    rows: Mapping[str, Sequence[dict]], roles: Mapping[str, str], pairs: Sequence[tuple[str, str]],
+    splits: Mapping[str, str] | None = None, resamples: int = 10_000,
+) -> dict:
+    """The content of ``wer.json``: tables of all models and paired comparisons, WER in percent.
+
+    Args:
+        rows: hypothesis rows by model, all on the same utterances.
+        roles: ``teacher``, ``student`` or ``control`` by model.
+        pairs: (a, b) to compare, WER(a) - WER(b), in-domain, out-of-domain and over all domains.
+        splits: ``in_domain`` or ``out_of_domain`` by domain; default as declared in ``data/domains.yaml``.
+    """
+    splits = splits or {name: domain.split for name, domain in all_domains().items()}
+    models = {}
+    for name, model_rows in rows.items():
+        table = domain_table(model_rows, splits)
+        models[name] = {"role": roles[name], "domains": table, "macro": macro(table)}
+    comparisons = []
+    for a, b in pairs:
+        for split in ("in_domain", "out_of_domain", "all"):
+            chosen = [[r for r in rows[name] if split in (splits[r["domain"]], "all")] for name in (a, b)]
+            if chosen[0]:
+                found = paired_bootstrap(*chosen, resamples=resamples)
+                comparisons.append({
+                    "a": a, "b": b, "split": split, "delta": found.delta, "ci95": [found.low, found.high],
+                    "in_words": found.in_words(a, b),
+                })
+    return {"scorer": scorer_name(), "unit": "percent", "models": models, "comparisons": comparisons}
+
+
+def read_manifest(path: Path | str, audio_root: Path | str | None = None) -> list[Clip]:
+    """A CSV of recordings: columns ``path,text`` and optionally ``domain,speaker,duration_s``.
+
+    Args:
+        path: UTF-8 CSV with a header line.
+        audio_root: folder that relative audio paths start from; default the CSV's own folder.
+
+    Raises:
+        ManifestError: not UTF-8, a missing column, an empty path or transcript, a missing file; row and column are named.
+    """
+    path = Path(path)
+    root = Path(audio_root) if audio_root else path.parent
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            missing = {"path", "text"} - set(columns)
+            if missing:
+                raise ManifestError(
+                    f"{path}: no column {', '.join(sorted(missing))} (found {', '.join(columns) or 'nothing'}); "
+                    "needed are path,text and optional are domain,speaker,duration_s"
+                )
+            rows = list(reader)
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from None
+    if not rows:
+        raise ManifestError(f"{path}: no rows after the header")
+    clips, problems = [], []
+    for number, row in enumerate(rows, 2):  # line 1 is the header
+        audio = root / (row["path"] or "")
+        if not (row["path"] or "").strip():
+            problems.append(f"row {number}, column path: empty")
+        elif not audio.is_file():
+            problems.append(f"row {number}, column path: {audio} does not exist")
+        elif not (row["text"] or "").strip():
+            problems.append(f"row {number}, column text: empty transcript of {row['path']}")
+        else:
+            clips.append(Clip(
+                f"row-{number}", row.get("domain") or path.stem, row.get("speaker") or f"row-{number}", row["text"],
+                0.0, str(audio),
+            ))
+    if problems:
+        shown = "\n  ".join(problems[:20])
+        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise ManifestError(f"{path}: {len(problems)} bad of {len(rows)} rows\n  {shown}{more}")
+    return clips
+
+
+def evaluate_manifest(
+    model, processor, name: str, manifest: Path | str, out: Path | str, audio_root: Path | str | None = None,
+    batch_size: int = 16, skip_bad: bool = False, progress: bool = True,
+) -> dict:
+    """Score a model on a CSV of recordings; write ``out/hypotheses/<name>.jsonl`` and ``out/wer.json``; return the report."""
+    clips = read_manifest(manifest, audio_root)
+    if not skip_bad:
+        for clip in clips:  # name a broken file before hours of decoding, not after
+            read_audio(clip.path)
+    out = Path(out)
+    rows = hypotheses(
+        model, processor, clips, out / "hypotheses" / f"{name}.jsonl", batch_size, progress, skip_bad=skip_bad
+    )
+    splits = {clip.domain: "out_of_domain" for clip in clips}
+    report = wer_report({name: rows}, {name: "student"}, [], splits)
+    write_json(out / "wer.json", report)
+    return report

@@ -1,0 +1,204 @@
+"""Figures of the notebooks and the README: one style, one colour per method, everywhere (Okabe-Ito palette)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from askd.curriculum import Curriculum
+from askd.runs import DESCRIBED
+
+COLOURS = {
+    "teacher": "#555555", "ce_only": "#56B4E9", "constant_kd": "#E69F00", "decay_only": "#009E73",
+    "self_kd_only": "#CC79A7", "askd": "#D55E00",
+}
+
+
+def use_style() -> None:
+    """Apply ``askd.mplstyle``."""
+    plt.style.use(Path(__file__).with_name("askd.mplstyle"))
+
+
+use_style()
+
+
+def label(name: str) -> str:
+    """How a model is called in figures."""
+    return DESCRIBED.get(name, name.replace("_", " "))
+
+
+def save(figure, path: Path) -> Path:
+    """Write PNG and SVG beside each other; returns the PNG's path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"))
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    return path.with_suffix(".png")
+
+
+def _smooth(values: Sequence[float], width: int) -> np.ndarray:
+    """Centred moving mean that shortens at the ends."""
+    values = np.asarray(values, float)
+    kernel = np.ones(min(width, len(values)))
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")
+
+
+def spectrograms(titles: Sequence[str], features: Sequence) -> plt.Figure:
+    """Log-mel spectrograms in a grid, one a domain, on one time axis."""
+    rows = -(-len(titles) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(8.4, 1.35 * rows), sharex=True, sharey=True, layout="constrained")
+    longest = max(f.shape[-1] for f in features) / 100
+    for ax in axes.flat:
+        ax.set_visible(False)
+    for ax, title, clip in zip(axes.flat, titles, features, strict=False):
+        ax.set_visible(True)
+        clip = np.asarray(clip)
+        ax.imshow(clip, origin="lower", aspect="auto", extent=(0, clip.shape[-1] / 100, 0, clip.shape[0]), cmap="magma")
+        ax.set_title(title, fontsize=9)
+        ax.set(xlim=(0, longest), yticks=[])
+        ax.grid(False)
+    figure.supxlabel("seconds", fontsize=9)
+    figure.supylabel("mel band", fontsize=9)
+    return figure
+
+
+def temperature_curves(logits: Sequence[float], temperatures: Sequence[float], words: Sequence[str]) -> plt.Figure:
+    """One next-token distribution at several temperatures."""
+    figure, ax = plt.subplots(figsize=(7.2, 2.8), layout="constrained")
+    width = 0.8 / len(temperatures)
+    for i, tau in enumerate(temperatures):
+        scaled = np.exp(np.asarray(logits) / tau - np.max(logits) / tau)
+        ax.bar(np.arange(len(words)) + i * width, scaled / scaled.sum(), width, label=f"temperature {tau:g}", color=f"C{i}")
+    ax.set_xticks(np.arange(len(words)) + 0.4 - width / 2, words)
+    ax.set_ylabel("probability")
+    ax.legend()
+    return figure
+
+
+def schedules_figure(schedules: Mapping[str, object], start: float = 0.8, end: float = 0.0) -> plt.Figure:
+    """Every schedule over progress."""
+    figure, ax = plt.subplots(layout="constrained")
+    s = np.linspace(0, 1, 201)
+    for i, (name, schedule) in enumerate(schedules.items()):
+        ax.plot(s, [schedule(x, start, end) for x in s], label=name, color=f"C{i}")
+    ax.set(xlabel="progress s within phase A", ylabel="teacher's weight $\\lambda$", ylim=(-0.02, None))
+    ax.legend(ncols=2)
+    return figure
+
+
+def weights_and_dev(curriculum: Curriculum, logs: Mapping[str, Sequence[Mapping]]) -> plt.Figure:
+    """The three weights of one curriculum above the dev cross-entropy of several methods."""
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7.2, 5), sharex=True, height_ratios=(1, 2), layout="constrained")
+    s = np.linspace(0, 1, 401)
+    names = ("label", "teacher", "self-teacher")
+    bands = np.array([curriculum.weights(x) for x in s]).T  # (3, 401)
+    top.stackplot(s, bands, labels=names, colors=["#56B4E9", "#999999", "#D55E00"], alpha=0.85)
+    top.set(ylabel="weight", ylim=(0, 1), title="What the student listens to (ASKD)")
+    top.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    top.grid(False)
+    ends = []
+    for name, rows in logs.items():
+        points = [(row["step"] / rows[-1]["step"], row["dev_ce"]) for row in rows if "dev_ce" in row]
+        if points:
+            bottom.plot(*zip(*points, strict=True), color=COLOURS.get(name), marker="o", markersize=3)
+            ends.append((points[-1][1], name))
+    _direct_labels(bottom, ends)
+    bottom.set(xlabel="progress s = step / total steps", ylabel="dev cross-entropy (nats a token)", title="How well it predicts")
+    if curriculum.switch < 1:
+        for ax in (top, bottom):
+            ax.axvline(curriculum.switch, color="black", linewidth=0.8, linestyle=":")
+    return figure
+
+
+def _direct_labels(ax, ends: Sequence[tuple[float, str]], x: float = 1.015) -> None:
+    """Name each line at its right end, pushed apart where they would overlap."""
+    low, high = ax.get_ylim()
+    gap, last = 0.065 * (high - low), -np.inf
+    for value, name in sorted(ends):
+        last = max(value, last + gap)
+        ax.text(x, last, label(name), color=COLOURS.get(name), va="center", transform=ax.get_yaxis_transform())
+
+
+def loss_curves(logs: Mapping[str, Sequence[Mapping]], terms: Mapping[str, str]) -> plt.Figure:
+    """Training terms (a panel each) of several methods, smoothed."""
+    figure, axes = plt.subplots(1, len(terms), figsize=(3.7 * len(terms), 3), layout="constrained", squeeze=False)
+    for ax, (key, title) in zip(axes[0], terms.items(), strict=True):
+        for name, rows in logs.items():
+            points = [(r["step"], r[key]) for r in rows if key in r]
+            if points:
+                steps, values = zip(*points, strict=True)
+                ax.plot(steps, _smooth(values, max(1, len(values) // 15)), color=COLOURS.get(name), label=label(name))
+        ax.set(xlabel="step", title=title, ylim=(0, None))
+        ax.legend()
+    axes[0][0].set_ylabel("nats a token")
+    return figure
+
+
+def wer_by_domain(report: Mapping, models: Sequence[str] | None = None) -> plt.Figure:
+    """WER of every model in every domain: one row a domain, one dot a model, in-domain above out-of-domain."""
+    models = list(models or report["models"])
+    tables = {name: report["models"][name]["domains"] for name in models}
+    first = tables[models[0]]
+    domains = sorted(first, key=lambda d: (first[d]["split"] != "out_of_domain", first[d]["wer"]))
+    figure, ax = plt.subplots(figsize=(7.6, 0.36 * len(domains) + 1.4), layout="constrained")
+    for y, domain in enumerate(domains):
+        values = [tables[name][domain]["wer"] for name in models]
+        ax.plot([min(values), max(values)], [y, y], color="#DDDDDD", linewidth=5, solid_capstyle="round", zorder=1)
+    for name in models:
+        big = name in ("teacher", "askd")
+        ax.scatter(
+            [tables[name][d]["wer"] for d in domains], range(len(domains)), label=label(name), zorder=3 if big else 2,
+            color=COLOURS.get(name, "#000000"), s=60 if big else 26, marker="D" if name == "teacher" else "o",
+        )
+    boundary = sum(first[d]["split"] == "out_of_domain" for d in domains) - 0.5
+    ax.axhline(boundary, color="black", linewidth=0.8)
+    right = ax.get_xlim()[1]
+    for y, text, va in ((boundary + 0.08, "trained on (in-domain)", "bottom"), (boundary - 0.08, "never trained on", "top")):
+        ax.text(right, y, text, fontsize=8, ha="right", va=va, color="#555555")
+    ax.set_yticks(range(len(domains)), [d.replace("_", " ") for d in domains])
+    ax.set(xlabel="word error rate, % (lower is better)", xlim=(0, None))
+    ax.grid(True, axis="x")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.14), ncols=6, fontsize=8, handletextpad=0.2, columnspacing=1)
+    return figure
+
+
+def differences(report: Mapping, b: str = "teacher") -> plt.Figure:
+    """Macro WER of every model minus model ``b``, with 95 % intervals, one panel a split."""
+    splits = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "all": "all domains"}
+    rows = [c for c in report["comparisons"] if c["b"] == b]
+    names = list(dict.fromkeys(c["a"] for c in rows))[::-1]
+    figure, axes = plt.subplots(1, 3, figsize=(8.4, 0.42 * len(names) + 1.4), sharey=True, layout="constrained")
+    for ax, (split, title) in zip(axes, splits.items(), strict=True):
+        for c in rows:
+            if c["split"] == split:
+                y, (low, high) = names.index(c["a"]), c["ci95"]
+                ax.plot([low, high], [y, y], color=COLOURS.get(c["a"]), linewidth=2.5)
+                ax.plot(c["delta"], y, "o", color=COLOURS.get(c["a"]))
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set_title(title, fontsize=10)
+        ax.grid(True, axis="x")
+    axes[0].set_yticks(range(len(names)), [label(n) for n in names])
+    figure.supxlabel(f"WER minus {label(b)}'s, points (bars: 95 % paired bootstrap)", fontsize=9)
+    return figure
+
+
+def latency_bars(rows: Sequence[Mapping], teacher: str, student: str) -> plt.Figure:
+    """Encoder and decoder time of teacher and student by clip length, batch 1, fixed token count."""
+    chosen = [r for r in rows if r["batch"] == 1 and r["mode"] == "fixed" and r["clips"] != "test set"]
+    lengths = sorted({r["audio_s"] for r in chosen})
+    figure, ax = plt.subplots(layout="constrained")
+    for offset, name in ((-0.2, teacher), (0.2, student)):
+        found = {r["audio_s"]: r for r in chosen if r["model"] == name}
+        encoder = np.array([found[x]["encoder_ms"] for x in lengths])
+        total = np.array([found[x]["p50_ms"] for x in lengths])
+        x = np.arange(len(lengths)) + offset
+        ax.bar(x, encoder, 0.36, color=COLOURS.get(name), label=f"{label(name)}: encoder")
+        ax.bar(x, total - encoder, 0.36, bottom=encoder, color=COLOURS.get(name), alpha=0.45, label=f"{label(name)}: decoder")
+        for xi, t in zip(x, total, strict=True):
+            ax.text(xi, t, f"{t:.0f}", ha="center", va="bottom", fontsize=8)
+    ax.set_xticks(range(len(lengths)), [f"{x:g} s" for x in lengths])
+    ax.set(xlabel="length of the clip", ylabel="median latency, ms", title="Batch 1, equal token counts")
+    ax.legend(ncols=2)
+    return figure
+
+

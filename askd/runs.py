@@ -1,0 +1,151 @@
+"""A run folder: what one profile leaves behind, and where the notebooks find each other's work.
+
+    runs/<profile>/
+        settings.json            written by notebook 00: teacher, clips, steps, seed
+        students/<method>/       transformers folders with their logs (askd/training.py)
+        results/                 wer.json, latency.json, headline.json, hypotheses/*.jsonl
+        figures/                 PNG + SVG
+        notebooks/               executed copies (askd reproduce)
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from askd.domains import Clip, domain_names, get_domain, load_clips
+from askd.errors import AskdError, RunError
+from askd.files import project_dir, read_json, write_json
+from askd.packages import PackageUnavailable
+
+DESCRIBED = {"ce_only": "CE only", "constant_kd": "constant KD", "decay_only": "decay only", "self_kd_only": "self-KD only",
+             "askd": "ASKD"}  # how the methods are called in tables and figures
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all notebooks of one run share. The defaults are the smoke run."""
+
+    teacher: str = "tiny.en"
+    train_clips: int = 6  # per in-domain domain
+    dev_clips: int = 2  # per in-domain domain
+    test_clips: int = 3  # per synthetic domain
+    real_clips: int = 4  # per packaged domain
+    steps: int = 6
+    batch_size: int = 4
+    decoder_layers: int | None = 2
+    encoder_lr: float = 5e-5
+    decoder_lr: float = 2e-4
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
+
+
+class Run:
+    """The run folder called ``name`` under ``runs/`` of the checkout, or any folder given as a path."""
+
+    def __init__(self, name: str | Path):
+        self.folder = Path(name) if "/" in str(name) else project_dir() / "runs" / str(name)
+
+    @property
+    def results(self) -> Path:
+        """Folder of wer.json, latency.json, headline.json and the hypotheses."""
+        return self.folder / "results"
+
+    def student(self, method: str) -> Path:
+        """Folder of one student."""
+        return self.folder / "students" / method
+
+    def start(self, **settings) -> Settings:
+        """Write ``settings.json`` and return the settings; unknown names are refused."""
+        known = {field.name for field in fields(Settings)}
+        if unknown := set(settings) - known:
+            raise AskdError(f"unknown setting {', '.join(sorted(unknown))}: known are {', '.join(sorted(known))}")
+        chosen = Settings(**settings)
+        write_json(self.folder / "settings.json", asdict(chosen))
+        return chosen
+
+    def settings(self) -> Settings:
+        """The settings of the run.
+
+        Raises:
+            RunError: notebook 00 has not been run with this profile.
+        """
+        return Settings(**read_json(self.needs("settings.json", "00_quickstart")))
+
+    def needs(self, relative: str, notebook: str) -> Path:
+        """A path inside the run, or `RunError` that names the notebook which makes it."""
+        path = self.folder / relative
+        if not path.exists():
+            raise RunError(f"{path} is not there yet: run notebook {notebook} with the same profile first")
+        return path
+
+    def clips(self, role: str, progress: bool = False) -> list[Clip]:
+        """Training, dev or test clips of all domains, made on first use. Domains that cannot be had here are named."""
+        settings = self.settings()
+        names = domain_names() if role == "test" else domain_names("in_domain")
+        clips = []
+        for name in names:
+            packaged = get_domain(name).source == "package"
+            count = settings.real_clips if packaged else getattr(settings, f"{role}_clips")
+            try:
+                clips += load_clips(name, role, count, settings.seed, progress=progress)
+            except PackageUnavailable as error:
+                print(f"left out: {name}: {error}")
+        return clips
+
+    def train_config(self, method: str, **changes):
+        """`askd.training.TrainConfig` of this run's settings for one method."""
+        from askd.training import TrainConfig
+
+        s = self.settings()
+        every = max(1, s.steps // 12)
+        values = dict(
+            method=method, decoder_layers=s.decoder_layers, steps=s.steps, batch_size=s.batch_size, encoder_lr=s.encoder_lr,
+            decoder_lr=s.decoder_lr, precision=s.precision, seed=s.seed, dev_every=every, checkpoint_every=max(25, every),
+        )
+        return TrainConfig(**values | changes)
+
+    def train(self, method: str, teacher, processor, progress: bool = False, **changes) -> Path:
+        """Train one method of this run into ``students/<method>``; returns at once when it is done already."""
+        from askd.training import train
+
+        return train(
+            self.train_config(method, **changes), teacher, processor, self.clips("train", progress), self.student(method),
+            self.clips("dev"), progress,
+        )
+
+    def trained(self) -> list[str]:
+        """Methods with a finished student, in the order they are usually listed."""
+        return [m for m in DESCRIBED if (self.student(m) / "finished.json").is_file()]
+
+    def save_figure(self, figure, name: str) -> Path:
+        """Write ``figures/<name>.png`` and ``.svg``."""
+        from askd.figures import save
+
+        return save(figure, self.folder / "figures" / name)
+
+    def write_result(self, name: str, value: dict) -> Path:
+        """Write ``results/<name>.json`` with its provenance."""
+        write_json(self.results / f"{name}.json", value | {"provenance": provenance(self.settings())})
+        return self.results / f"{name}.json"
+
+
+def provenance(settings: Settings | None = None) -> dict:
+    """Commit, settings, machine and versions of a result."""
+    import subprocess
+
+    from askd.latency import machine
+
+    def git(*args: Sequence[str]) -> str:
+        result = subprocess.run(["git", *args], cwd=project_dir(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return result.stdout.strip()
+
+    return {
+        "commit": git("rev-parse", "--short=12", "HEAD") or None,
+        "changed": bool(git("status", "--porcelain", "--", "askd", "data/sentences", "data/domains.yaml")),
+        "settings": asdict(settings) if settings else None, "machine": machine(),
+    }
