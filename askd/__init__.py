@@ -1,0 +1,28 @@
+"""ASKD: adaptive self-knowledge distillation for Whisper, as a tutorial and a small library.
+
+>>> import askd
+>>> model, processor = askd.load_teacher("tiny.en")          # doctest: +SKIP
+>>> student = askd.make_student(model, decoder_layers=2)     # doctest: +SKIP
+>>> askd.METHODS["askd"].weights(0.3)
+Weights(label=0.6, teacher=0.4, self_teacher=0.0)
+
+Importing costs nothing: names below are loaded on first use. Recipes: `askd.curriculum.METHODS`; losses:
+`askd.losses`; schedules: `askd.schedules`; speech: `askd.domains`; training: `askd.training`.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "load_teacher": "teacher", "make_student": "student", "Curriculum": "curriculum", "METHODS": "curriculum",
+    "TrainConfig": "training", "train": "training", "transcribe": "decoding", "load_clips": "domains",
+    "hypotheses": "evaluation", "wer_report": "evaluation", "Run": "runs", "AskdError": "errors",
+}
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str):
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"askd.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'askd' has no attribute {name!r}")

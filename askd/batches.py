@@ -13,7 +13,7 @@ from torch import Tensor
 from askd.decoding import prompt_ids
 from askd.domains import Clip
 from askd.errors import AskdError
-from askd.features import FRAMES_PER_POSITION, FULL_CONTEXT, log_mel, pad_features
+from askd.features import log_mel, pad_features
 from askd.losses import IGNORE
 
 
@@ -58,7 +58,7 @@ def make_examples(clips: Sequence[Clip], model, processor, progress: bool = Fals
     end = model.generation_config.eos_token_id
     examples = []
     for clip in tqdm(clips, desc="features", unit="clip", disable=not progress):
-        text = processor.tokenizer(" " + clip.text.strip(), add_special_tokens=False).input_ids  # Whisper's texts begin with a space
+        text = processor.tokenizer(" " + clip.text.strip(), add_special_tokens=False).input_ids  # Whisper's own leading space
         if not clip.text.strip():
             raise AskdError(f"{clip.id}: empty transcript")
         tokens = (*prompt, *text, end)
@@ -80,8 +80,7 @@ def collate(
     """
     chosen = [examples[i] for i in rows]
     if frames is None:
-        frames = min(FULL_CONTEXT, max(e.features.shape[-1] for e in chosen) + pad_frames)
-        frames += frames % FRAMES_PER_POSITION
+        frames = max(e.features.shape[-1] for e in chosen) + pad_frames
     length = max(len(e.tokens) for e in chosen) - 1
     ends = torch.tensor([e.tokens[-1] for e in chosen])
     decoder_ids = ends[:, None].repeat(1, length)  # (B, L)

@@ -6,7 +6,7 @@ r"""The two-phase curriculum: which of the three losses counts how much, at each
     phase B, s >= switch:  w_teacher = lambda_end;           w_label = 1 - mu - lambda_end;   w_self = mu
 
 *Paper* (abstract of arXiv 2601.19919): the dependency on the teacher decays as training progresses, and a
-self-distillation phase follows. *Ours*: everything else, that is the shape of lambda, both weights, the switch and the self-teacher.
+self-distillation phase follows. *Ours*: everything else: the shape of lambda, both weights, the switch, the self-teacher.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from askd.features import FULL_CONTEXT, encode, log_mel, pad_features
 
+SPREAD = 100  # frames: a clip is padded to at most 1 s more than its own length on the clip's own context. Ours
+TAIL = 50  # frames of silence after the clip on its own context: a student told to stop by silence needs some. Ours, on dev
 MAX_NEW_TOKENS = 128  # about 30 s of fast speech; a loop is cut here. Ours
 
 
@@ -58,9 +60,14 @@ def new_cache():
     return EncoderDecoderCache(DynamicCache(), DynamicCache())
 
 
+def in_context(features: Sequence[Tensor], frames: int | None) -> Tensor:
+    """Pad clips (M, T_i) to ``frames``; None is the longest clip and `TAIL` of silence."""
+    return pad_features(features, frames or min(FULL_CONTEXT, max(f.shape[-1] for f in features) + TAIL))
+
+
 @torch.inference_mode()
 def greedy(
-    model, features: Tensor, max_new_tokens: int = MAX_NEW_TOKENS, fixed_tokens: bool = False
+    model, features: Tensor, max_new_tokens: int = MAX_NEW_TOKENS, fixed_tokens: bool = False, encoded: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Greedy search.
 
@@ -69,6 +76,7 @@ def greedy(
         features: (B, M, T) log-mel; T is the audio context.
         max_new_tokens: limit of new tokens.
         fixed_tokens: go on to the limit whatever comes (for timing at equal work).
+        encoded: the encoder's output (B, T/2, d), when it is there already.
 
     Returns:
         new tokens (B, n), with the end token from an utterance's end on; their log-probabilities (B, n).
@@ -82,7 +90,7 @@ def greedy(
     first_penalty = penalty.clone()
     first_penalty[torch.tensor(config.begin_suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
 
-    encoded = encode(model, features)  # (B, T/2, d)
+    encoded = encode(model, features) if encoded is None else encoded  # (B, T/2, d)
     cache = new_cache()
     batch = len(features)
     tokens = torch.tensor([prompt_ids(model)] * batch, device=device)  # (B, P)
@@ -103,7 +111,7 @@ def greedy(
 
 
 def transcribe(
-    model, processor, samples: Sequence, batch_size: int = 16, frames: int | None | str = "model",
+    model, processor, samples: Sequence, batch_size: int = 16, frames: int | str | None = "model",
     max_new_tokens: int = MAX_NEW_TOKENS, on_batch: Callable[[int], None] | None = None,
 ) -> list[Decoded]:
     """Transcribe clips of at most 30 s, in batches of similar length, results in the order given.
@@ -122,9 +130,8 @@ def transcribe(
     order = sorted(range(len(features)), key=lambda i: features[i].shape[-1])
     results: list[Decoded | None] = [None] * len(features)
     end = model.generation_config.eos_token_id
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = pad_features([features[i] for i in chosen], frames).to(device)
+    for chosen in _batches(order, [f.shape[-1] for f in features], batch_size, SPREAD if frames is None else FULL_CONTEXT):
+        batch = in_context([features[i] for i in chosen], frames).to(device)
         tokens, log_probs = (x.tolist() for x in greedy(model, batch, max_new_tokens))
         for i, ids, scores in zip(chosen, tokens, log_probs, strict=True):
             n = ids.index(end) if end in ids else len(ids)
@@ -133,3 +140,14 @@ def transcribe(
         if on_batch:
             on_batch(len(chosen))
     return results
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], batch_size: int, spread: int) -> list[list[int]]:
+    """Cut clips sorted by length into batches whose longest is at most ``spread`` frames longer than the shortest."""
+    batches: list[list[int]] = []
+    for i in order:
+        if batches and len(batches[-1]) < batch_size and lengths[i] - lengths[batches[-1][0]] <= spread:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches

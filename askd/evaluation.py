@@ -11,7 +11,7 @@ from pathlib import Path
 
 from askd.audio import read_audio
 from askd.bootstrap import paired_bootstrap
-from askd.decoding import transcribe
+from askd.decoding import MAX_NEW_TOKENS, transcribe
 from askd.domains import Clip, all_domains
 from askd.errors import AskdError, AudioError, ManifestError
 from askd.files import digest, read_json, replacing, write_json
@@ -21,7 +21,7 @@ from askd.targets import weights_digest
 
 def hypotheses(
     model, processor, clips: Sequence[Clip], path: Path | str | None = None, batch_size: int = 16, progress: bool = False,
-    frames: int | None | str = "model", skip_bad: bool = False,
+    frames: int | str | None = "model", skip_bad: bool = False, max_new_tokens: int = MAX_NEW_TOKENS,
 ) -> list[dict]:
     """Transcribe clips; with ``path``, keep the rows there and read them back when model and clips are the same.
 
@@ -31,6 +31,7 @@ def hypotheses(
         path: JSONL file; its settings lie beside it in ``<path>.meta.json``.
         frames: audio context, as in `askd.decoding.transcribe`.
         skip_bad: leave out recordings that cannot be read, and say how many.
+        max_new_tokens: a transcript is cut there.
 
     Raises:
         AudioError: a recording cannot be read; it is named.
@@ -39,6 +40,7 @@ def hypotheses(
 
     meta = {
         "weights": weights_digest(model), "frames": frames, "clips": digest([(c.id, c.sha256, c.text) for c in clips]),
+        "max_new_tokens": max_new_tokens,
     }
     if path is not None:
         path = Path(path)
@@ -57,7 +59,7 @@ def hypotheses(
     if bad:
         print(f"left out {len(bad)} of {len(clips)} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
     with tqdm(total=len(kept), desc="transcribe", unit="clip", disable=not progress) as bar:
-        results = transcribe(model, processor, samples, batch_size, frames, on_batch=bar.update)
+        results = transcribe(model, processor, samples, batch_size, frames, max_new_tokens, bar.update)
     rows = [
         {
             "domain": clip.domain, "id": clip.id, "speaker": clip.speaker, "reference": clip.text,

@@ -59,14 +59,14 @@ def pad_features(features: Sequence[Tensor], frames: int | None = None) -> Tenso
 
     Args:
         features: tensors (M, T_i).
-        frames: context T; default the longest clip, rounded up to an even number. Longer clips are cut.
+        frames: context T, rounded up to an even number; default the longest clip. Longer clips are cut.
 
     Returns:
         (B, M, T) float32.
     """
     if frames is None:
         frames = max(f.shape[-1] for f in features)
-        frames = min(frames + frames % FRAMES_PER_POSITION, FULL_CONTEXT)
+    frames = min(frames + frames % FRAMES_PER_POSITION, FULL_CONTEXT)
     batch = torch.empty(len(features), features[0].shape[0], frames)
     for row, clip in zip(batch, features, strict=True):
         own = min(clip.shape[-1], frames)

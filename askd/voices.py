@@ -92,6 +92,7 @@ def _espeak_samples(voice: str, text: str, words_per_minute: int, pitch: int, se
     before it. Loading it anew (6 ms) clears them; ``seed`` feeds the C generator behind its breath noise.
     """
     import _ctypes
+
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())
