@@ -42,7 +42,8 @@ def log_mel(samples: np.ndarray, bands: int = 80) -> Tensor:
     """
     frames = min(-(-len(samples) // HOP) + 2, FULL_CONTEXT)
     audio = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    audio = torch.nn.functional.pad(audio, (0, max(0, (frames + 3) * HOP - len(samples))))
+    padded = min((frames + 3) * HOP, FULL_CONTEXT * HOP)  # the transform mirrors the end of the 30 s, so do not pad beyond
+    audio = torch.nn.functional.pad(audio, (0, max(0, padded - len(samples))))
     window = torch.hann_window(N_FFT)
     power = torch.stft(audio, N_FFT, HOP, window=window, return_complex=True)[:, :frames].abs() ** 2  # (201, T)
     log = (_mel_filters(bands) @ power).clamp_min(1e-10).log10()  # (M, T)

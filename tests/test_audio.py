@@ -1,0 +1,68 @@
+"""The one door for sound: every format people have, every way a file can be broken."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from askd.audio import read_audio, to_16khz_mono, write_flac
+from askd.errors import AudioError
+
+
+def tone(rate, seconds=1.0, hz=440):
+    return 0.3 * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT", "ULAW"])
+def test_any_rate_and_format(tmp_path, rate, subtype):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(rate), rate, subtype=subtype)
+    samples = read_audio(path)
+    assert samples.dtype == np.float32
+    assert len(samples) == pytest.approx(16000, abs=2)
+    spectrum = np.abs(np.fft.rfft(samples[1000:15000]))
+    assert np.fft.rfftfreq(14000, 1 / 16000)[spectrum.argmax()] == pytest.approx(440, abs=2)
+
+
+def test_stereo_is_averaged(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.stack([tone(16000), np.zeros(16000)], 1), 16000)
+    np.testing.assert_allclose(read_audio(path), tone(16000) / 2, atol=1e-3)
+
+
+def broken(tmp_path, kind):
+    path = tmp_path / f"{kind}.wav"
+    if kind == "text":
+        path.write_text("this is not audio")
+    elif kind == "empty file":
+        path.write_bytes(b"")
+    elif kind == "no samples":
+        soundfile.write(path, np.zeros(0), 16000)
+    elif kind == "nan":
+        soundfile.write(path, np.array([0.0, np.nan, 0.1]), 16000, subtype="FLOAT")
+    elif kind == "too long":
+        soundfile.write(path, np.zeros(31 * 8000), 8000)
+    elif kind == "truncated":
+        whole = tmp_path / "whole.flac"
+        soundfile.write(whole, np.random.default_rng(0).normal(size=32000) * 0.1, 16000)
+        path = tmp_path / "truncated.flac"
+        path.write_bytes(whole.read_bytes()[:20000])
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["text", "empty file", "no samples", "nan", "too long", "truncated", "folder", "missing"])
+def test_broken_files_are_named(tmp_path, kind):
+    path = broken(tmp_path, kind)
+    with pytest.raises(AudioError, match=str(path.name)):
+        read_audio(path)
+
+
+def test_loud_audio_is_scaled_not_wrapped(tmp_path):
+    write_flac(tmp_path / "loud.flac", np.array([0.0, 2.0, -1.0], np.float32))
+    np.testing.assert_allclose(read_audio(tmp_path / "loud.flac"), [0, 1, -0.5], atol=1e-3)
+
+
+def test_no_limit_when_none_is_asked():
+    assert len(to_16khz_mono(np.zeros(40 * 16000), 16000, max_audio_s=None)) == 40 * 16000

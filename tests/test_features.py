@@ -1,0 +1,40 @@
+"""Log-mel equals transformers', and padding afterwards equals padding before."""
+
+import numpy as np
+import pytest
+import torch
+
+from askd.features import encode, log_mel, pad_features, silence_of
+
+
+@pytest.mark.parametrize("samples", [1600, 16000, 55555, 479_999, 480_000])
+def test_equal_to_the_feature_extractor(tiny_en, samples):
+    audio = (np.random.default_rng(samples).standard_normal(samples) * 0.1).astype(np.float32)
+    theirs = tiny_en.processor.feature_extractor(audio, sampling_rate=16000, return_tensors="pt").input_features
+    ours = log_mel(audio)
+    assert (ours - theirs[0, :, : ours.shape[1]]).abs().max() < 1e-4
+    assert (pad_features([ours], 3000) - theirs).abs().max() < 1e-4
+
+
+def test_digital_silence_and_near_silence(tiny_en):
+    for audio in (np.zeros(16000, np.float32), np.full(16000, 1e-6, np.float32)):
+        theirs = tiny_en.processor.feature_extractor(audio, sampling_rate=16000, return_tensors="pt").input_features
+        assert (pad_features([log_mel(audio)], 3000) - theirs).abs().max() < 1e-4
+
+
+def test_each_row_is_padded_with_its_own_silence():
+    short, long = torch.full((80, 10), 1.0), torch.full((80, 21), 0.2)
+    batch = pad_features([short, long])
+    assert batch.shape == (2, 80, 22)  # rounded up to an even number
+    assert batch[0, 0, 10].item() == pytest.approx(silence_of(short)) == pytest.approx(-1.0)
+    assert batch[1, 0, 21].item() == pytest.approx(-1.5)  # the absolute floor: log10(1e-10), scaled
+    assert pad_features([long], 10).shape == (1, 80, 10)
+
+
+@torch.inference_mode()
+def test_encoder_on_thirty_seconds_is_transformers_own(tiny_en):
+    features = torch.randn(1, 80, 3000)
+    torch.testing.assert_close(
+        encode(tiny_en.model, features), tiny_en.model.model.encoder(features).last_hidden_state, atol=1e-4, rtol=1e-4
+    )
+    assert encode(tiny_en.model, features[:, :, :500]).shape == (1, 250, 384)
