@@ -1,4 +1,4 @@
-# make reproduce [PROFILE=cpu|smoke]   make test   make lab   make figures   make clean
+# make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin

@@ -1,0 +1,163 @@
+"""The repository itself: notebooks, profiles, command line, environment, README."""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+
+from askd.cli import EXAMPLES, main
+from askd.files import project_dir
+from askd.reproduce import notebooks, profiles, read_profile
+from askd.runs import Run
+
+ROOT = project_dir()
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda p: p.stem)
+def test_notebook(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    tags = [tag for c in notebook.cells for tag in c.metadata.get("tags", [])]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert tags.count("parameters") == 1 and tags.count("nbval-check-output") >= 1
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "run make notebooks"
+    assert all(len(c.source.splitlines()) <= 20 for c in code)
+    assert not any(o.output_type == "error" for c in code for o in c.outputs)
+    assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code)
+    assert path.stat().st_size < 700_000
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"[\"'( ](/home/|/root/|/tmp/|/Users/|/work/)", text)
+    whole = "\n".join(c.source for c in notebook.cells)
+    for part in ("**Question.**", "**Time**", "## Summary", "## Exercises", "<details>"):
+        assert part in whole, part
+
+
+def test_the_course_is_complete_and_linked():
+    names = [p.stem for p in notebooks()]
+    assert names[:6] == [
+        "00_quickstart", "01_baseline_kd", "02_decay_curriculum", "03_self_kd", "04_multi_domain_wer", "05_latency",
+    ]
+    for before, after in itertools.pairwise(names):
+        assert f"({after}.ipynb)" in (ROOT / "notebooks" / f"{before}.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", profiles())
+def test_every_profile_key_is_a_parameter(name):
+    for notebook, values in read_profile(name)["parameters"].items():
+        known = papermill.inspect_notebook(str(ROOT / "notebooks" / f"{notebook}.ipynb"))
+        assert set(values) <= set(known)
+        assert known["profile"]["default"] == '"smoke"'
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_help_shows_examples(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"askd {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce", "--profile", "gpus"], "unknown profile 'gpus'"),
+        (["data", "get", "telefone"], "unknown domain 'telefone'"),
+        (["train", "--method", "akd", "--out", "x"], "unknown method 'akd' (did you mean 'askd'?)"),
+        (["train", "--set", "mu", "--out", "x"], "FIELD=VALUE"),
+        (["evaluate", "--model", "tiny", "--manifest", "a.csv", "--out", "x"], "unknown model 'tiny'"),
+        (["latency", "--student", "nowhere"], "unknown model 'nowhere'"),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+def test_data_list_names_every_domain(capsys):
+    assert main(["data", "list"]) == 0
+    assert "formant_telephone" in (out := capsys.readouterr().out) and "asterisk_8khz" in out
+
+
+def test_evaluate_command_end_to_end(clips, tmp_path, capsys):
+    (tmp_path / "my.csv").write_text(f'path,text\n{clips[0].path},"{clips[0].text}"\n', encoding="utf-8")
+    arguments = ["evaluate", "--model", "tiny.en", "--manifest", str(tmp_path / "my.csv"), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "WER" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "wer.json").read_text())["models"]["tiny.en"]["domains"]["my"]["utterances"] == 1
+
+
+def test_later_notebooks_say_what_to_run_first(tmp_path):
+    run = Run(str(tmp_path / "fresh"))
+    with pytest.raises(Exception, match="run notebook 00_quickstart"):
+        run.settings()
+    with pytest.raises(Exception, match="run notebook 03_self_kd"):
+        run.needs("students/askd/finished.json", "03_self_kd")
+    with pytest.raises(Exception, match="unknown setting stepps"):
+        run.start(stepps=3)
+
+
+def test_import_is_light():
+    heavy = ("torch", "transformers", "matplotlib", "hibari", "papermill")
+    code = f"import askd, sys; print([m for m in {heavy} if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_conda_environment_follows_pyproject():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    pip = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
+    torch_pin = next(d for d in project["project"]["dependencies"] if d.startswith("torch=="))
+    assert pip[0] == torch_pin
+    extras = re.fullmatch(r"--editable \.\[(.*)\]", pip[1])[1].split(",")
+    assert set(extras) == set(project["project"]["optional-dependencies"])
+    python = next(d for d in conda["dependencies"] if isinstance(d, str) and d.startswith("python="))
+    assert project["project"]["requires-python"].startswith(f">={python.split('=')[1]}")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert torch_pin in makefile and f".[{','.join(extras)}]" in makefile
+    every = [*project["project"]["dependencies"], *itertools.chain(*project["project"]["optional-dependencies"].values())]
+    assert all("==" in d for d in every)
+
+
+def test_readme_tables_are_the_committed_results():
+    from askd.publish import MARK, domains_table, headline_text, results_table
+
+    folder = ROOT / "data" / "results" / "cpu"
+    wer, headline = (json.loads((folder / f"{n}.json").read_text()) for n in ("wer", "headline"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for mark, content in (
+        ("headline", headline_text(wer, headline)), ("table", results_table(wer, headline)), ("domains", domains_table(wer)),
+    ):
+        assert f"{MARK.format(mark)}\n{content}\n{MARK.format('/' + mark)}" in readme
+    assert "make test" in readme and "make reproduce" in readme
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (ROOT / link).exists(), link
+    for path in re.findall(r"^    (\S+/)", readme, re.M):
+        assert (ROOT / path).is_dir(), path
+
+
+def test_committed_results_fulfil_their_identities():
+    for path in Path(ROOT / "data" / "results").rglob("wer.json"):
+        report = json.loads(path.read_text())
+        assert report["provenance"]["commit"]
+        for model in report["models"].values():
+            for entry in model["domains"].values():
+                assert entry["errors"] == entry["sub"] + entry["del"] + entry["ins"]
+                assert entry["wer"] == pytest.approx(100 * entry["errors"] / entry["words"], abs=1e-3)
+            assert model["macro"]["all"] == pytest.approx(
+                sum(e["wer"] for e in model["domains"].values()) / len(model["domains"]), abs=1e-2
+            )
+        for c in report["comparisons"]:
+            assert c["ci95"][0] <= c["delta"] <= c["ci95"][1]
+            if c["split"] == "all":
+                a, b = (report["models"][c[k]]["macro"]["all"] for k in ("a", "b"))
+                assert c["delta"] == pytest.approx(a - b, abs=1e-2)

@@ -1,0 +1,235 @@
+"""The loop: batches, targets, objective, resume after kill -9, accumulation, divergence. A toy Whisper on real clips."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from askd import losses
+from askd.batches import batch_plan, collate, make_examples
+from askd.decoding import context_frames
+from askd.domains import Clip
+from askd.errors import AskdError, RunError, TrainingDiverged
+from askd.files import only_writer
+from askd.losses import IGNORE
+from askd.targets import label_logits, teacher_targets
+from askd.teacher import load_teacher
+from askd.training import TrainConfig, fast_precision, objective, read_metrics, train
+
+FAST = dict(steps=8, batch_size=4, top_k=8, precision="fp32", checkpoint_every=3, dev_every=4, encoder_lr=1e-3, decoder_lr=1e-3)
+
+
+def weights_of(folder):
+    return load_teacher(folder).model.state_dict()
+
+
+def same_weights(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_plan_is_a_function_of_the_seed_and_covers_every_clip():
+    lengths = np.random.default_rng(0).integers(100, 1000, 100)
+    plan = batch_plan(lengths, 8, 36, seed=3)
+    assert all(np.array_equal(a, b) for a, b in zip(plan, batch_plan(lengths, 8, 36, seed=3), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(plan[:10], batch_plan(lengths, 8, 10, seed=3), strict=True))
+    assert not np.array_equal(plan[0], batch_plan(lengths, 8, 36, seed=4)[0])
+    for epoch in range(3):
+        rows = np.concatenate(plan[12 * epoch : 12 * epoch + 12])
+        assert len(set(rows.tolist())) == len(rows) == 96  # 12 whole batches of 100 clips
+    spread = np.mean([lengths[rows].max() - lengths[rows].min() for rows in plan])
+    assert spread < 0.35 * (lengths.max() - lengths.min())  # bucketed
+    with pytest.raises(AskdError, match="fewer than one batch"):
+        batch_plan([5, 5], 4, 1, 0)
+
+
+def test_collate_predicts_each_token_from_those_before_it(tiny_en, clips):
+    examples = make_examples(clips[:3], *tiny_en)
+    batch = collate(examples, [0, 2, 1], pad_frames=50)
+    for row, i in enumerate((0, 2, 1)):
+        tokens = examples[i].tokens
+        scored = batch.labels[row] != IGNORE
+        assert tuple(batch.labels[row][scored].tolist()) == tokens[2:]  # text and end, not the prompt
+        first = int(scored.nonzero()[0])
+        assert batch.decoder_ids[row, : first + 1].tolist() == [50257, 50362]
+        assert tiny_en.processor.tokenizer.decode(tokens[2:-1]).strip() == clips[i].text
+    assert batch.features.shape[-1] % 2 == 0
+
+
+def test_transcripts_that_do_not_fit_are_named(tiny_en, clips):
+    empty = Clip("row-7", "d", "s", "  ", 1.0, clips[0].path)
+    with pytest.raises(AskdError, match="row-7: empty"):
+        make_examples([empty], *tiny_en)
+    with pytest.raises(AskdError, match=r"row-8: \d+ tokens"):
+        make_examples([Clip("row-8", "d", "s", "word " * 500, 1.0, clips[0].path)], *tiny_en)
+
+
+# ---- targets and objective --------------------------------------------------------------------------------------------
+
+
+def test_cached_targets_are_the_teachers_own(toy, tiny_en, clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path))
+    examples = make_examples(clips[:5], toy, tiny_en.processor)
+    targets = teacher_targets(toy, examples, k=16, temperature=2.0, batch_size=2)
+    batch = collate(examples, [3, 1], frames=3000)
+    tokens = targets.of(batch)
+    with torch.inference_mode():
+        logits = label_logits(toy, batch)
+    labels = batch.labels[batch.labels != IGNORE]
+    _, kept, _ = losses.topk_log_probs(logits, 16, 2.0)
+    torch.testing.assert_close(tokens.log_kept, kept, atol=2e-2, rtol=0)
+    torch.testing.assert_close(tokens.label_log_prob, logits.log_softmax(-1).gather(1, labels[:, None])[:, 0], atol=1e-3, rtol=0)
+    assert torch.equal(tokens.argmax_right, logits.argmax(-1) == labels)
+    assert tokens.gate("none").tolist() == [1.0] * len(labels)
+    assert set(tokens.gate("argmax").tolist()) <= {0.0, 1.0}
+    file = next((tmp_path / "targets").glob("*.safetensors"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])  # damaged: made again, equal
+    again = teacher_targets(toy, examples, k=16, temperature=2.0, batch_size=2)
+    assert torch.equal(again.ids, targets.ids) and file.read_bytes() == whole
+
+
+def test_objective_is_the_weighted_sum(toy, tiny_en, clips):
+    examples = make_examples(clips[:2], toy, tiny_en.processor)
+    config = TrainConfig(method="askd")
+    curriculum = config.curriculum()
+    targets = teacher_targets(toy, examples, k=32)
+    batch = collate(examples, [0, 1])
+    logits = torch.randn(int((batch.labels != IGNORE).sum()), 51864)
+    labels = batch.labels[batch.labels != IGNORE]
+    total, terms = objective(logits, labels, curriculum.weights(0.3), curriculum, 2.0, targets.of(batch))
+    assert set(terms) == {"ce", "kl_teacher"}
+    assert total.item() == pytest.approx(0.6 * terms["ce"] + 0.4 * terms["kl_teacher"], rel=1e-5)
+    total, terms = objective(logits, labels, curriculum.weights(0.9), curriculum, 2.0, None, logits.clone())
+    assert set(terms) == {"ce", "kl_self"} and terms["kl_self"] == pytest.approx(0, abs=1e-5)
+    assert total.item() == pytest.approx(0.5 * terms["ce"], rel=1e-5)
+
+
+# ---- the loop ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["ce_only", "constant_kd", "decay_only", "self_kd_only", "askd"])
+def test_every_method_trains_and_leaves_a_plain_whisper(method, toy, tiny_en, clips, tmp_path):
+    out = train(TrainConfig(method=method, **FAST), toy, tiny_en.processor, clips, tmp_path / "run", clips[:4], progress=False)
+    rows = read_metrics(out)
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["ce"] < rows[0]["ce"] and "dev_ce" in rows[-1]  # the loss itself is another mixture at each step
+    assert ("kl_teacher" in rows[0]) == (method in ("constant_kd", "decay_only", "askd"))
+    assert ("kl_self" in rows[-1]) == (method in ("self_kd_only", "askd"))
+    model, processor = load_teacher(out)
+    assert model.config.decoder_layers == 2 and context_frames(model) is None
+    assert processor.tokenizer.decode([15496]) == "Hello"
+    assert list((out / "tensorboard").rglob("events*"))
+    assert not (out / "checkpoint.pt").exists()
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    train(TrainConfig(method=method, **FAST), toy, tiny_en.processor, clips, out, clips[:4], progress=False)
+    assert (out / "model.safetensors").stat().st_mtime_ns == before  # finished: nothing is done again
+
+
+def test_accumulation_does_not_change_the_result(toy, tiny_en, clips, tmp_path):
+    config = FAST | dict(steps=4)
+    whole = train(TrainConfig(**config), toy, tiny_en.processor, clips, tmp_path / "whole", progress=False)
+    parts = train(TrainConfig(micro_batch_size=1, **config), toy, tiny_en.processor, clips, tmp_path / "parts", progress=False)
+    # one clip at a time is padded less, so the student hears less silence: losses are close, not equal
+    for a, b in zip(read_metrics(whole), read_metrics(parts), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=2e-2)
+        assert (a["w_label"], a["phase"]) == (b["w_label"], b["phase"])
+
+
+SCRIPT = """
+import sys, torch
+from transformers import WhisperForConditionalGeneration
+from askd.domains import load_clips
+from askd.teacher import load_teacher
+from askd.training import TrainConfig, train
+torch.set_num_threads(1)
+teacher, processor = load_teacher(sys.argv[1])
+clips = load_clips("neural_clean", "train", 6) + load_clips("formant_telephone", "train", 6)
+train(TrainConfig(method="askd", steps=30, batch_size=4, top_k=8, precision="fp32", checkpoint_every=2, dev_every=7,
+                  encoder_lr=1e-3, decoder_lr=1e-3), teacher, processor, clips, sys.argv[2], clips[:2], False)
+"""
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_is_bit_identical(toy, tiny_en, clips, tmp_path):
+    from askd.training import save_model
+
+    save_model(toy, tiny_en.processor, tmp_path / "toy")
+
+    def start(name):
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "toy"), str(tmp_path / name)])
+
+    assert start("whole").wait() == 0
+    rng = np.random.default_rng(0)
+    for _ in range(3):  # kill -9 somewhere in the middle, three times
+        process = start("killed")
+        log = tmp_path / "killed" / "metrics.jsonl"
+        checkpoint = tmp_path / "killed" / "checkpoint.pt"
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        deadline = time.time() + 120
+        while process.poll() is None and time.time() < deadline:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start("killed").wait() == 0
+    assert same_weights(weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed"))
+    rows = [[{k: v for k, v in row.items() if k != "utterances_per_s"} for row in read_metrics(tmp_path / n)]
+            for n in ("whole", "killed")]
+    assert rows[0] == rows[1] and log.is_file()
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(toy, tiny_en, clips, tmp_path):
+    toy.model.encoder.conv1.weight.data[0, 0, 0] = float("nan")
+    with pytest.raises(TrainingDiverged, match=r"step 0 .*lower the learning rates"):
+        train(TrainConfig(method="ce_only", **FAST), toy, tiny_en.processor, clips, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "finished.json").exists()
+
+
+def test_other_settings_move_the_old_run_aside(toy, tiny_en, clips, tmp_path, capsys):
+    out = tmp_path / "run"
+    config = FAST | dict(steps=2)
+    train(TrainConfig(method="ce_only", **config), toy, tiny_en.processor, clips, out, progress=False)
+    train(TrainConfig(method="ce_only", **config | dict(seed=1)), toy, tiny_en.processor, clips, out, progress=False)
+    assert "moved aside" in capsys.readouterr().out
+    kept = list(tmp_path.glob("run.old-*"))
+    assert len(kept) == 1 and (kept[0] / "model.safetensors").is_file()
+    assert json.loads((out / "training.json").read_text())["config"]["seed"] == 1
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    with only_writer(tmp_path):
+        code = f"from askd.files import only_writer\nwith only_writer({str(tmp_path)!r}): pass"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode != 0 and f"process {os.getpid()}" in result.stderr
+
+
+def test_a_damaged_checkpoint_is_named(toy, tiny_en, clips, tmp_path):
+    config = TrainConfig(method="ce_only", **FAST)
+    out = tmp_path / "run"
+    train(config, toy, tiny_en.processor, clips, out, progress=False)
+    (out / "finished.json").unlink()
+    (out / "checkpoint.pt").write_bytes(b"half a checkpoint")
+    with pytest.raises(RunError, match=r"checkpoint\.pt cannot be read"):
+        train(config, toy, tiny_en.processor, clips, out, progress=False)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(AskdError, match="steps must be positive"):
+        TrainConfig(steps=0)
+    with pytest.raises(AskdError, match="unknown curriculum field lamda"):
+        TrainConfig(overrides={"lamda": 1})
+    with pytest.raises(AskdError, match="precision"):
+        TrainConfig(precision="int8")
+    assert TrainConfig(overrides={"schedule": "cosine"}).curriculum().schedule == "cosine"
+    assert fast_precision(torch.device("cpu")) in ("bf16", "fp32")
