@@ -47,7 +47,9 @@ def _mp3(samples: np.ndarray) -> bytes:
     import soundfile
 
     buffer = io.BytesIO()
-    soundfile.write(buffer, np.asarray(samples, np.float32), 16_000, format="MP3", subtype="MPEG_LAYER_III")
+    soundfile.write(
+        buffer, np.asarray(samples, np.float32), 16_000, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8
+    )
     return buffer.getvalue()
 
 

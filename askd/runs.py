@@ -122,11 +122,11 @@ class Run:
         """Methods with a finished student, in the order they are usually listed."""
         return [m for m in DESCRIBED if (self.student(m) / "finished.json").is_file()]
 
-    def save_figure(self, figure, name: str) -> Path:
-        """Write ``figures/<name>.png`` and ``.svg``."""
+    def save_figure(self, figure, name: str) -> None:
+        """Write ``figures/<name>.png`` and ``.svg``; a notebook shows the figure all the same."""
         from askd.figures import save
 
-        return save(figure, self.folder / "figures" / name)
+        save(figure, self.folder / "figures" / name)
 
     def write_result(self, name: str, value: dict) -> Path:
         """Write ``results/<name>.json`` with its provenance."""

@@ -199,8 +199,6 @@ class _Trainer:
         self.dev = make_examples(dev_clips, teacher, processor)
         self.targets = self._targets(teacher) if self.curriculum.needs_teacher else None
         student = make_student(teacher, config.decoder_layers, config.encoder_layers)
-        student.generation_config = teacher.generation_config.__class__.from_dict(teacher.generation_config.to_dict())
-        student.generation_config.alignment_heads = None
         use_clip_context(student)
         student.model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
         if not config.train_vocabulary:

@@ -127,6 +127,11 @@ def test_every_method_trains_and_leaves_a_plain_whisper(method, toy, tiny_en, cl
     model, processor = load_teacher(out)
     assert model.config.decoder_layers == 2 and context_frames(model) is None
     assert processor.tokenizer.decode([15496]) == "Hello"
+    from transformers import pipeline
+
+    asr = pipeline("automatic-speech-recognition", model=str(out))  # a plain Whisper folder, on the padded 30 s
+    heard = asr({"raw": clips[0].samples(), "sampling_rate": 16000}, generate_kwargs={"max_new_tokens": 4})
+    assert isinstance(heard["text"], str)
     assert list((out / "tensorboard").rglob("events*"))
     assert not (out / "checkpoint.pt").exists()
     before = (out / "model.safetensors").stat().st_mtime_ns
