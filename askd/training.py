@@ -39,7 +39,7 @@ from askd.targets import TeacherTargets, label_logits, teacher_targets, weights_
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one run. Rates, steps and pads are ours, chosen on dev domains.
+    """Settings of one run. Where no source is named, a default is ours and not tuned.
 
     Raises:
         AskdError: a field out of range, named.
