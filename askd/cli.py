@@ -110,7 +110,8 @@ def _train(args) -> None:
 
     from askd.domains import domain_names, load_clips
     from askd.teacher import load_teacher
-    from askd.training import TrainConfig, train
+    from askd.trainconfig import TrainConfig
+    from askd.training import train
 
     names = ("method", "decoder_layers", "steps", "batch_size", "encoder_lr", "decoder_lr", "precision", "seed")
     values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}

@@ -98,8 +98,8 @@ class Run:
         return clips
 
     def train_config(self, method: str, **changes):
-        """`askd.training.TrainConfig` of this run's settings for one method."""
-        from askd.training import TrainConfig
+        """`askd.trainconfig.TrainConfig` of this run's settings for one method."""
+        from askd.trainconfig import TrainConfig
 
         s = self.settings()
         every = max(1, s.steps // 12)

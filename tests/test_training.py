@@ -18,9 +18,11 @@ from askd.domains import Clip
 from askd.errors import AskdError, RunError, TrainingDiverged
 from askd.files import only_writer
 from askd.losses import IGNORE
+from askd.objective import objective
 from askd.targets import label_logits, teacher_targets
 from askd.teacher import load_teacher
-from askd.training import TrainConfig, fast_precision, objective, read_metrics, train
+from askd.trainconfig import fast_precision
+from askd.training import TrainConfig, read_metrics, train
 
 FAST = dict(steps=8, batch_size=4, top_k=8, precision="fp32", checkpoint_every=3, dev_every=4, encoder_lr=1e-3, decoder_lr=1e-3)
 
