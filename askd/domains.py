@@ -13,7 +13,6 @@ Clip ``i`` depends on (seed, domain, role, i) alone: not on the machine, the num
 
 import functools
 import json
-import shutil
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -232,8 +231,3 @@ def _in_parallel(jobs: Sequence[tuple], workers: int | None, what: str, progress
     else:
         results = _pool(workers).map(_one_synthetic, jobs, chunksize=4)
     return list(tqdm(results, total=len(jobs), desc=what, unit="clip", disable=not progress))
-
-
-def clear_speech_cache() -> None:
-    """Forget every synthesised clip; the next `load_clips` makes them anew."""
-    shutil.rmtree(cache_dir() / "speech", ignore_errors=True)
