@@ -89,7 +89,8 @@ def _espeak_samples(voice: str, text: str, words_per_minute: int, pitch: int, se
     """int16 samples and their rate from libespeak-ng, through ctypes.
 
     The library keeps oscillator phases from one utterance to the next, so a clip would depend on what was spoken
-    before it. Loading it anew (6 ms) clears them; ``seed`` feeds the C generator behind its breath noise.
+    before it. Loading it anew (6 ms) clears them. Its breath noise has a generator of its own, which every start seeds
+    with the clock's second: ``seed`` replaces that.
     """
     import _ctypes
 
@@ -113,7 +114,7 @@ def _espeak_samples(voice: str, text: str, words_per_minute: int, pitch: int, se
         library.espeak_SetSynthCallback(callback)
         library.espeak_SetParameter(_RATE, words_per_minute, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
-        ctypes.CDLL(None).srand(ctypes.c_uint(seed))
+        library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         encoded = text.encode() + b"\0"
         library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8, None, None)
         library.espeak_Synchronize()

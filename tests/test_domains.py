@@ -1,6 +1,9 @@
 """No leaks, the same clip everywhere, and caches that mend themselves."""
 
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -63,6 +66,21 @@ def test_a_clip_is_the_same_whatever_was_spoken_before(name, tmp_path, monkeypat
     assert [c.sha256 for c in few] == [c.sha256 for c in many[:3]]
     assert [c.sha256 for c in load_clips(name, "test", 3, seed=1, workers=1)] != [c.sha256 for c in few]
     assert few[0].samples().dtype == np.float32 and few[0].audio_s > 0.5
+
+
+def test_the_clock_does_not_reach_the_voices():
+    """espeak-ng seeds its breath noise with the second it starts in; two processes in different seconds must agree."""
+    code = (
+        "import hashlib, numpy as np; from askd.voices import get_voice\n"
+        "for name in ('espeak:en-us+f3', 'espeak:en-029+f5', 'espeak:en-gb-x-rp+f2', 'espeak:en-us+whisper', 'hibari', 'joe'):\n"
+        "    speech = get_voice(name)('Please call me back before noon.', np.random.default_rng(3))\n"
+        "    print(name, hashlib.sha256(speech.tobytes()).hexdigest())"
+    )
+    runs = []
+    for _ in range(2):
+        runs.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        time.sleep(1.1)
+    assert runs[0] == runs[1] and len(set(runs[0].split())) == 12
 
 
 def test_a_damaged_clip_is_made_again(tmp_path, monkeypatch):
