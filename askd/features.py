@@ -26,28 +26,55 @@ def _mel_filters(bands: int) -> Tensor:
     return torch.from_numpy(WhisperFeatureExtractor(feature_size=bands).mel_filters).float().T.contiguous()  # (M, 201)
 
 
+def mel_frames(samples: int) -> int:
+    """Frames T that `log_mel` gives a clip of ``samples`` samples: ceil(n / 160) + 2, at most 3000."""
+    return min(-(-samples // HOP) + 2, FULL_CONTEXT)
+
+
 def log_mel(samples: np.ndarray, bands: int = 80) -> Tensor:
-    """Whisper's log-mel of a clip, on the clip's own length.
-
-        x = log10(max(mel power, 1e-10));  x = max(x, max(x) - 8);  (x + 4) / 4
-
-    Equal to the first T frames of `transformers.WhisperFeatureExtractor`, which pads to 30 s (tested to 1e-4).
+    """Whisper's log-mel of a clip, on the clip's own length: one clip of `log_mels`.
 
     Args:
         samples: (n,), float32 at 16 kHz.
         bands: 80; 128 for large-v3.
 
     Returns:
-        (M, T), float32, T = ceil(n / 160) + 2: the last window that touches the clip is in.
+        (M, T), float32, T = `mel_frames`: the last window that touches the clip is in.
     """
-    frames = min(-(-len(samples) // HOP) + 2, FULL_CONTEXT)
-    audio = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    padded = min((frames + 3) * HOP, FULL_CONTEXT * HOP)  # the transform mirrors the end of the 30 s, so do not pad beyond
-    audio = torch.nn.functional.pad(audio, (0, max(0, padded - len(samples))))
+    return log_mels([samples], bands)[0]
+
+
+def log_mels(clips: Sequence[np.ndarray], bands: int = 80, batch_size: int = 16) -> list[Tensor]:
+    """Whisper's log-mel of many clips, each on its own length, in batches of similar length.
+
+        x = log10(max(mel power, 1e-10));  x = max(x, max(x) - 8);  (x + 4) / 4
+
+    Equal to the first T frames of `transformers.WhisperFeatureExtractor`, which pads every clip to 30 s (tested to 1e-4).
+
+    Args:
+        clips: arrays (n_i,), float32 at 16 kHz.
+        bands: 80; 128 for large-v3.
+        batch_size: clips transformed together. Ours: larger ones no longer pay on two cores.
+
+    Returns:
+        tensors (M, T_i), float32, in the order given.
+    """
+    order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
+    out: list[Tensor | None] = [None] * len(clips)
     window = torch.hann_window(N_FFT)
-    power = torch.stft(audio, N_FFT, HOP, window=window, return_complex=True)[:, :frames].abs() ** 2  # (201, T)
-    log = (_mel_filters(bands) @ power).clamp_min(1e-10).log10()  # (M, T)
-    return (log.clamp_min(log.max() - 8.0) + 4.0) / 4.0
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        # the transform mirrors the end of the 30 s, so no clip is padded beyond them
+        padded = min((mel_frames(len(clips[chosen[-1]])) + 3) * HOP, FULL_CONTEXT * HOP)
+        audio = torch.zeros(len(chosen), padded)  # (B, n)
+        for row, i in zip(audio, chosen, strict=True):
+            row[: len(clips[i])] = torch.from_numpy(np.ascontiguousarray(clips[i][:padded], dtype=np.float32))
+        power = torch.stft(audio, N_FFT, HOP, window=window, return_complex=True).abs() ** 2  # (B, 201, T)
+        log = (_mel_filters(bands) @ power).clamp_min(1e-10).log10()  # (B, M, T)
+        for clip, i in zip(log, chosen, strict=True):
+            own = clip[:, : mel_frames(len(clips[i]))]
+            out[i] = (own.clamp_min(own.max() - 8.0) + 4.0) / 4.0  # (M, T_i)
+    return out
 
 
 def silence_of(features: Tensor) -> float:

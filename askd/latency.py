@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from askd.decoding import MAX_NEW_TOKENS, context_frames, greedy, in_context
-from askd.features import encode, log_mel
+from askd.features import encode, log_mels
 
 TOKENS_PER_S = 3.5  # near what our test clips have (3.3, printed in notebook 05), end token included; ours
 
@@ -78,7 +78,7 @@ def measure(
     for name, model in models.items():
         device = next(model.parameters()).device
         for start in starts:
-            features = [log_mel(clip, model.config.num_mel_bins) for clip in clips[start : start + batch]]
+            features = log_mels(clips[start : start + batch], model.config.num_mel_bins)
             inputs[name].append(in_context(features, context_frames(model)).to(device))
     limits = [max(tokens[s : s + batch]) if tokens is not None else None for s in starts]
     times = {name: [] for name in models}

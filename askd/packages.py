@@ -12,26 +12,36 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from filelock import FileLock
 
-from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ, read_audio, to_16khz_mono
+from askd.audio import G722, MAX_AUDIO_S, duration_s
 from askd.errors import AskdError, pick
 from askd.files import cache_dir, replacing
-
-Recording = tuple[str, str, str, Callable[[], np.ndarray]]  # id, speaker, text, samples
+from askd.records import Record
 
 
 class PackageUnavailable(AskdError):
     """The package archive cannot be reached from this machine."""
 
 
-def _unpacked(package: str) -> Path:
-    """Folder with the unpacked package, fetched once."""
+def unpacked(package: str) -> Path:
+    """Folder with the unpacked Debian package, fetched once; a second process waits for the first.
+
+    Raises:
+        PackageUnavailable: no apt here, or no such package.
+    """
     folder = cache_dir() / "packages" / package
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(folder.with_name(f".{package}.lock")):
+            if not folder.is_dir():
+                _fetch(package, folder)
+    return folder
+
+
+def _fetch(package: str, folder: Path) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise PackageUnavailable(f"real speech of {package!r} needs apt-get and dpkg-deb (Debian, Ubuntu): left out here")
+        raise PackageUnavailable(f"the Debian package {package!r} needs apt-get and dpkg-deb (Debian, Ubuntu): left out here")
     with tempfile.TemporaryDirectory() as scratch:
         for attempt in ("download", "update and download"):
             result = subprocess.run(
@@ -44,27 +54,16 @@ def _unpacked(package: str) -> Path:
                 subprocess.run(["apt-get", "update", "-qq"], capture_output=True, stdin=subprocess.DEVNULL)
         else:
             reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise PackageUnavailable(f"real speech of {package!r} could not be fetched ({reason}): left out here")
+            raise PackageUnavailable(f"the Debian package {package!r} could not be fetched ({reason}): left out here")
         with replacing(folder) as target:
             subprocess.run(["dpkg-deb", "-x", str(archives[0]), str(target)], check=True, stdin=subprocess.DEVNULL)
-    return folder
 
 
-def _read_g722(path: Path) -> np.ndarray:
-    """G.722 at 64 kbit/s, two samples a byte at 16 kHz (ITU-T G.722), decoded by FFmpeg through PyAV."""
-    import av
-
-    with av.open(str(path), format="g722") as container:
-        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-    samples = np.concatenate(frames, axis=1)[0].astype(np.float32) / 32768
-    return to_16khz_mono(samples, SAMPLING_RATE_HZ)
-
-
-def _asterisk(audio_package: str, suffix: str, read: Callable[[Path], np.ndarray]) -> list[Recording]:
+def _asterisk(audio_package: str, suffix: str) -> list[Record]:
     texts = gzip.decompress(
-        (_unpacked("asterisk-core-sounds-en") / "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz").read_bytes()
+        (unpacked("asterisk-core-sounds-en") / "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz").read_bytes()
     ).decode("utf-8")
-    sounds = _unpacked(audio_package) / "usr/share/asterisk/sounds/en_US_f_Allison"
+    sounds = unpacked(audio_package) / "usr/share/asterisk/sounds/en_US_f_Allison"
     recordings, seen = [], set()
     for line in texts.splitlines():
         name, separator, text = line.partition(": ")
@@ -73,16 +72,15 @@ def _asterisk(audio_package: str, suffix: str, read: Callable[[Path], np.ndarray
         speakable = separator and not re.search(r"[\[\]*#<>]", text) and len(text.split()) >= 2
         if line.startswith(";") or not speakable or text.lower() in seen or not path.is_file():
             continue
-        audio_s = path.stat().st_size / (8_000 if suffix == ".g722" else 16_000)  # bytes a second of either format
-        if audio_s > MAX_AUDIO_S:
+        if duration_s(path) > MAX_AUDIO_S:
             continue
         seen.add(text.lower())
-        recordings.append((name.replace("/", "-"), "allison", text, lambda path=path: read(path)))
+        recordings.append(Record(name.replace("/", "-"), text, "allison", path, f"core-sounds-en.txt, {name}"))
     return recordings
 
 
-def _pocketsphinx() -> list[Recording]:
-    folder = _unpacked("pocketsphinx-testdata") / "usr/share/pocketsphinx/test/data"
+def _pocketsphinx() -> list[Record]:
+    folder = unpacked("pocketsphinx-testdata") / "usr/share/pocketsphinx/test/data"
     recordings = []
     for part, transcription in (("cards", "cards.transcription"), ("librivox", "transcription")):
         for line in (folder / part / transcription).read_text(encoding="utf-8").splitlines():
@@ -90,19 +88,19 @@ def _pocketsphinx() -> list[Recording]:
             if match:
                 text, name = match.groups()
                 path = folder / part / f"{name}.wav"
-                recordings.append((f"{part}-{name}", part, text, lambda path=path: read_audio(path)))
+                recordings.append(Record(f"{part}-{name}", text, part, path, f"{part}/{transcription}, {name}"))
     return recordings
 
 
-PACKAGED: dict[str, Callable[[], list[Recording]]] = {
-    "asterisk_wideband": lambda: _asterisk("asterisk-core-sounds-en-g722", ".g722", _read_g722),
-    "asterisk_8khz": lambda: _asterisk("asterisk-core-sounds-en-wav", ".wav", read_audio),
+PACKAGED: dict[str, Callable[[], list[Record]]] = {
+    "asterisk_wideband": lambda: _asterisk("asterisk-core-sounds-en-g722", G722),
+    "asterisk_8khz": lambda: _asterisk("asterisk-core-sounds-en-wav", ".wav"),
     "pocketsphinx": _pocketsphinx,
 }
 
 
-def recordings(domain: str) -> list[Recording]:
-    """All usable recordings of a packaged domain: (id, speaker, text, function that reads the samples).
+def recordings(domain: str) -> list[Record]:
+    """All usable recordings of a packaged domain.
 
     Raises:
         PackageUnavailable: the packages cannot be had on this machine.

@@ -12,7 +12,8 @@ class Record:
     text: str
     speaker: str  # a name; a source that does not know its speakers gives each recording its own
     audio: Path | bytes  # a file, or an encoded file's content (Hub data sets embed it)
-    where: str  # for messages: "metadata.csv, row 12"
+    where: str = ""  # for messages: "metadata.csv, row 12"
+    domain: str = ""  # when its source names one of its own
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Problem:
     """Something wrong with one recording or its row."""
 
     where: str  # "metadata.csv, row 12, column text"
-    what: str  # "empty transcript of a.wav"
+    what: str  # "empty transcript: of a.wav"; what stands before the colon is its kind
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

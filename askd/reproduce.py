@@ -2,6 +2,7 @@
 
     askd reproduce                      # profile cpu
     askd reproduce --profile smoke
+    askd reproduce --profile real --audio-root corpora/
 
 A notebook is done when its source, its parameters and the package are those of its last whole run.
 """
@@ -55,12 +56,13 @@ def _source_digest(notebook: Path, parameters: dict) -> str:
     return digest([cells, parameters, package], 20)
 
 
-def reproduce(profile: str = "cpu", fresh: bool = False, out=sys.stdout) -> Path:
+def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str | None = None, out=sys.stdout) -> Path:
     """Execute all notebooks with a profile's parameters into ``runs/<profile>/notebooks``.
 
     Args:
         profile: a name in `profiles`.
         fresh: run every notebook again, even those that are done. Trained students are kept all the same.
+        audio_root: folder with local copies of the public corpora; the notebooks see it as ``$ASKD_AUDIO_ROOT``.
         out: where progress goes; the notebooks' own output is shown as it comes.
 
     Returns:
@@ -75,6 +77,8 @@ def reproduce(profile: str = "cpu", fresh: bool = False, out=sys.stdout) -> Path
     run = Run(profile)
     os.environ.setdefault("TQDM_MININTERVAL", "10")  # a line every ten seconds, not ten a second
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    if audio_root:
+        os.environ["ASKD_AUDIO_ROOT"] = str(Path(audio_root).resolve())
     minutes = settings.get("minutes") or {}
     began = time.time()
     with only_writer(run.folder):

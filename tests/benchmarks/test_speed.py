@@ -1,13 +1,16 @@
 """Speed, measured and printed, never asserted: `make benchmarks`."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
 import torch
 
 from askd.bootstrap import paired_bootstrap
+from askd.channels import CHANNELS, get_channel
 from askd.domains import domain_names, load_clips
-from askd.features import encode
+from askd.features import encode, log_mels
 from askd.teacher import load_teacher
 
 
@@ -24,9 +27,66 @@ def matmul_rate(dtype, n=2048, repeats=10) -> float:
 def test_synthesis(tmp_path, monkeypatch):
     monkeypatch.setenv("ASKD_CACHE", str(tmp_path))
     start = time.perf_counter()
-    clips = [c for name in domain_names("in_domain") for c in load_clips(name, "train", 286)]
+    names = domain_names("in_domain", "synthetic")
+    clips = [c for name in names for c in load_clips(name, "train", 2000 // len(names))]
     taken = time.perf_counter() - start
     print(f"\n{len(clips)} clips, {sum(c.audio_s for c in clips) / 3600:.2f} h of speech in {taken:.0f} s (goal: 2,000 in 180 s)")
+
+
+def test_features(tmp_path, monkeypatch):
+    """Batched log-mel on the clips' own length against transformers' extractor, one clip at a time padded to 30 s."""
+    clips = [clip.samples() for clip in load_clips("neural_clean", "train", 64)]
+    extractor = load_teacher("tiny.en").processor.feature_extractor
+    log_mels(clips[:16])
+    start = time.perf_counter()
+    log_mels(clips)
+    ours = time.perf_counter() - start
+    start = time.perf_counter()
+    for clip in clips:
+        extractor(clip, sampling_rate=16_000, return_tensors="pt")
+    theirs = time.perf_counter() - start
+    mean_s = np.mean([len(c) for c in clips]) / 16_000
+    times = f"{1e3 * ours / 64:.2f} ms a clip against {1e3 * theirs / 64:.2f}, {theirs / ours:.1f}x (goal: 3x)"
+    print(f"\n64 clips of {mean_s:.1f} s: {times}")
+
+
+def test_memory_stays_flat():
+    """Peak memory of clips -> features -> every batch, for 10 times the clips."""
+    code = """
+import resource, sys, torch
+from askd.batches import batch_plan, collate, make_examples
+from askd.domains import load_clips
+from askd.teacher import load_teacher
+model, processor = load_teacher("tiny.en")
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+clips = load_clips("formant_clean", "train", int(sys.argv[1]))
+examples = make_examples(clips, model, processor)
+for rows in batch_plan([e.frames for e in examples], 16, len(examples) // 16, 0):
+    collate(examples, rows)
+print(before, peak())
+"""
+    load_clips("formant_clean", "train", 1600)  # spoken beforehand: the pool's workers are not what is measured
+    peaks = {}
+    for count in (160, 1600):
+        out = subprocess.run([sys.executable, "-c", code, str(count)], capture_output=True, text=True, check=True).stdout
+        before, peaks[count] = map(float, out.split())
+        print(f"\n{count} clips: {before:.0f} MB before, {peaks[count]:.0f} MB at the peak")
+    print(f"growth {100 * (peaks[1600] / peaks[160] - 1):.1f} % for 10x the clips (goal: under 10 %)")
+
+
+def test_channels():
+    """Milliseconds of one core for 5 s of speech."""
+    speech = np.resize(load_clips("neural_clean", "test", 1)[0].samples(), 80_000)
+    talkers = [clip.samples() for clip in load_clips("formant_clean", "test", 8)]
+    for name in CHANNELS:
+        channel = get_channel(name)
+        rng = np.random.default_rng(0)
+        channel(speech, rng, lambda rng: talkers[int(rng.integers(8))])
+        start = time.perf_counter()
+        for _ in range(5):
+            channel(speech, rng, lambda rng: talkers[int(rng.integers(8))])
+        print(f"\n{name:12} {200 * (time.perf_counter() - start):6.1f} ms", end="")
 
 
 def test_encoder_against_the_matrix_rate():

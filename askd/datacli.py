@@ -1,0 +1,140 @@
+"""``askd data list | get | show | check``: the speech domains from the shell."""
+
+import argparse
+from pathlib import Path
+
+from askd.errors import AskdError
+
+EXAMPLES = {
+    "list": "askd data list\n  askd data list --hub",
+    "get": "askd data get --clips 40                              # test clips of every synthetic and packaged domain\n"
+    "  askd data get formant_noise --role train --clips 250\n"
+    "  askd data get mini_librispeech an4                     # public corpora, from their homes\n"
+    "  askd data get hub:librispeech_other --clips 100",
+    "show": "askd data show formant_telephone\n  askd data show my_recordings/\n  askd data show hub:fleurs",
+    "check": "askd data check my_recordings/\n  askd data check corpus/train --layout kaldi\n  askd data check train.tsv",
+}
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the four actions to the parser of ``askd data``."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, about: str) -> argparse.ArgumentParser:
+        return actions.add_parser(
+            name, help=about, description=about, epilog=f"examples:\n  {EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    p = action("list", "the declared domains, a line each")
+    p.add_argument("--hub", action="store_true", help="the presets for data sets of the Hugging Face Hub instead")
+
+    p = action("get", "make, fetch or download clips into the cache")
+    p.add_argument("domains", nargs="*", help="declared names, hub:ID, folders (default: all synthetic and packaged domains)")
+    p.add_argument("--role", default="test", help="train, dev or test (default: test); of a folder also all")
+    p.add_argument("--clips", type=int, default=40, help="clips a domain (default: 40)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--workers", type=int, help="processes (default: one a core)")
+    add_source_options(p)
+
+    p = action("show", "what a domain is: source, speakers, licence, citation, a few of its texts")
+    p.add_argument("domain")
+    add_source_options(p)
+
+    p = action("check", "read every transcript and decode every recording of a folder; report every problem at once")
+    p.add_argument("folder", help="audiofolder, Kaldi folder, LibriSpeech or LJSpeech tree, or a CSV, TSV or JSONL file")
+    p.add_argument("--layout", help="when several layouts fit (default: found out)")
+    p.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that loads clips."""
+    parser.add_argument("--audio-root", help="folder with local copies of the public corpora (default: $ASKD_AUDIO_ROOT)")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and count it")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out one action; the exit status is 1 when a check found problems."""
+    return {"list": _list, "get": _get, "show": _show, "check": _check}[args.action](args) or 0
+
+
+def _list(args) -> None:
+    from askd.domains import all_domains
+
+    if args.hub:
+        from askd.hubsource import presets
+
+        for name, source in presets().items():
+            print(f"hub:{name:22} {source.id:32} {'gated ' if source.gated else ''}{source.about}")
+        return
+    for domain in all_domains().values():
+        print(f"{domain.name:20} {domain.split:14} {domain.source:10} {domain.about}")
+
+
+def _get(args) -> None:
+    from askd.domains import domain_names, get_domain, load_clips
+    from askd.packages import PackageUnavailable
+
+    chosen = [get_domain(name) for name in args.domains or domain_names(source=("synthetic", "package"))]
+    for domain in chosen:
+        if domain.corpus:
+            from askd.corpora import CorpusUnavailable, corpus_records, get_corpus
+
+            try:  # a local copy will do
+                corpus_records(domain.corpus, "test", args.audio_root)
+            except CorpusUnavailable:
+                print(f"{domain.name} in {get_corpus(domain.corpus)}")
+        if args.role not in domain.roles:
+            if args.domains:
+                raise AskdError(f"{domain.name} has no {args.role} clips, only {', '.join(domain.roles)}")
+            continue
+        try:
+            clips = load_clips(
+                domain.path or domain.hub or domain.name, args.role, args.clips, args.seed, args.workers, True,
+                args.audio_root, args.skip_bad,
+            )
+        except PackageUnavailable as error:
+            print(f"left out: {domain.name}: {error}")
+            continue
+        minutes = sum(clip.audio_s for clip in clips) / 60
+        place = Path(clips[0].path).parent if clips else "nothing found"
+        print(f"{domain.name:20} {args.role:5} {len(clips):5} clips {minutes:7.1f} min  {place}")
+
+
+def _show(args) -> None:
+    from askd.domains import get_domain, load_clips
+    from askd.synthesis import text_of
+
+    domain = get_domain(args.domain)
+    print(domain.name)
+    facts = {
+        "about": domain.about, "split": domain.split, "source": domain.source, "roles": ", ".join(domain.roles),
+        "language": domain.language, "speaker": domain.speaker, "licence": domain.licence, "citation": domain.citation,
+        "voices": ", ".join(domain.voices), "channel": domain.channel, "topics": ", ".join(domain.topics),
+        "corpus": domain.corpus, "folder": domain.path, "hub": domain.hub,
+    }
+    for name, value in facts.items():
+        if value:
+            print(f"  {name:10} {value}")
+    for role in domain.roles:
+        if domain.source == "synthetic":
+            print(f"  {role:10} without end: {text_of(domain, role, 0, 0)!r}, {text_of(domain, role, 1, 0)!r}, ...")
+        elif domain.source == "hub":
+            print(f"  {role:10} askd data get {domain.hub} --role {role}")
+        else:
+            try:
+                clips = load_clips(domain.path or domain.name, role, audio_root=args.audio_root, skip_bad=args.skip_bad)
+            except AskdError as error:
+                print(f"  {role:10} {error}")
+                continue
+            minutes, speakers = sum(c.audio_s for c in clips) / 60, len({c.speaker for c in clips})
+            first = f": {clips[0].text!r}, ..." if clips else ""
+            print(f"  {role:10} {len(clips)} clips, {minutes:.1f} min, {speakers} speakers{first}")
+
+
+def _check(args) -> int:
+    from askd.foldercheck import check_folder
+
+    report = check_folder(args.folder, args.layout, workers=args.workers)
+    print(report.as_text())
+    return 0 if report.ok else 1
