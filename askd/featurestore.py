@@ -37,7 +37,7 @@ class FeatureStore:
             AudioError: a clip cannot be read; it is named.
         """
         self.bands = bands
-        key = digest(["log_mels 1", bands, [(c.sha256 or c.path, c.audio_s) for c in clips]], 24)
+        key = digest(["log_mels 2", bands, [(c.sha256 or c.path, c.audio_s) for c in clips]], 24)
         self.path = cache_dir() / "features" / f"{key}.f32"
         index_path = self.path.with_suffix(".json")
         index = read_json(index_path) if index_path.is_file() else None

@@ -8,12 +8,9 @@ or longer than the model's window. Warnings ask for a look: recordings that coul
 """
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ import numpy as np
 from askd.audio import G722, MAX_AUDIO_S, SAMPLING_RATE_HZ, duration_s, read_audio
 from askd.errors import AudioError
 from askd.folders import SUFFIXES, Listing, read_folder
+from askd.parallel import in_parallel
 from askd.records import Problem, Record
 
 SILENCE_DBFS = -60.0  # peak; ours: below the noise of a quiet room
@@ -95,7 +93,6 @@ def check_folder(
 
     listing = read_folder(path, layout, part, audio_root)
     jobs = [(record.audio, max_audio_s) for record in listing.records]
-    workers = min(workers or os.cpu_count() or 1, len(jobs) // 8 + 1)
     problems, warnings = list(listing.problems), _unlisted(listing)
     good: list[tuple[Record, _Heard]] = []
 
@@ -108,11 +105,7 @@ def check_folder(
                 good.append((record, found))
                 warnings.extend(Problem(record.where, what) for what in _oddities(record, found))
 
-    if workers == 1 or len(jobs) < FEW_FILES:
-        read(map(_hear, jobs))
-    else:  # spawned, since torch's threads do not survive a fork
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            read(pool.map(_hear, jobs, chunksize=16))
+    read(in_parallel(_hear, jobs, workers if len(jobs) >= FEW_FILES else 1, chunk=16))
     warnings += _repeated(good)
     return FolderReport(
         listing.path, listing.layout, len(good), sum(heard.audio_s for _, heard in good),

@@ -48,7 +48,7 @@ def _mp3(samples: np.ndarray) -> bytes:
 
     buffer = io.BytesIO()
     soundfile.write(
-        buffer, np.asarray(samples, np.float32), 16_000, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.8
+        buffer, np.asarray(samples, np.float32), 16_000, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.95
     )
     return buffer.getvalue()
 

@@ -8,12 +8,9 @@ among them, sentences of the grammar (`askd.grammar`), which never end: no text 
 """
 
 import functools
-import os
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
-from multiprocessing import get_context
 
 import numpy as np
 
@@ -22,6 +19,7 @@ from askd.channels import get_channel
 from askd.clips import Clip, cached_clip, make_clip
 from askd.errors import AskdError
 from askd.grammar import sentence_at
+from askd.parallel import in_parallel
 from askd.sentences import sentences
 from askd.voices import get_voice
 
@@ -127,18 +125,11 @@ def synthesise(
     if jobs:
         for voice in (*domain.voices, *domain.talkers):
             get_voice(voice)  # a voice that cannot be had is known before others are spoken
-    workers = workers or os.cpu_count() or 1
-    made = map(_one, jobs) if workers == 1 or len(jobs) < 8 else _pool(workers).map(_one, jobs, chunksize=4)
+    made = in_parallel(_one, jobs, workers if len(jobs) >= 8 else 1)
     bar = tqdm(made, total=len(jobs), desc=f"{domain.name} {role}", unit="clip", disable=not progress or not jobs)
     for (_, _, i, _), clip in zip(jobs, bar, strict=True):
         clips[i] = clip
     return [clips[i] for i in numbers]
-
-
-@functools.cache
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """One pool for all domains: the engines load once per worker. Spawned, since torch's threads do not survive a fork."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def check_recipe(domain) -> None:

@@ -40,7 +40,8 @@ def test_features_on_disk(clips, tmp_path, monkeypatch):
     assert torch.equal(FeatureStore(clips[:3]).read(2), log_mel(clips[2].samples()))  # a cut file is made again
 
 
-def test_broken_clips_are_named_before_training(clips, tmp_path, capsys):
+def test_broken_clips_are_named_before_training(clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path / "cache"))
     (tmp_path / "broken.flac").write_bytes(b"fLaC")
     bad = dataclasses.replace(clips[0], path=str(tmp_path / "broken.flac"), sha256="x")
     with pytest.raises(AudioError, match=r"broken\.flac"):
