@@ -34,7 +34,7 @@ class CorpusUnavailable(AskdError):
 
 @dataclass(frozen=True)
 class Corpus:
-    """A public corpus.
+    """Where a public corpus is to be had. What it is, its licence and citation stand in ``data/domains.yaml``.
 
     Raises:
         AskdError: a field that does not fit, named.
@@ -42,11 +42,7 @@ class Corpus:
 
     name: str
     layout: str  # of askd.folders
-    about: str
     homepage: str
-    licence: str
-    citation: str
-    casing: str  # upper | lower: how its transcripts are written
     size_mb: int  # of the archive
     urls: tuple[str, ...] = ()  # tried in turn; none: it has to be fetched by hand
     checksum: str = ""  # "md5:..." or "sha256:..."; empty: that of the first download is kept and checked later
@@ -58,8 +54,6 @@ class Corpus:
     splits: Path | None = None  # lists of ids; default data/splits/NAME.txt
 
     def __post_init__(self):
-        if self.casing not in ("upper", "lower"):
-            raise AskdError(f"corpus {self.name}: casing must be upper or lower, not {self.casing!r}")
         if not re.fullmatch(r"|md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", self.checksum):
             raise AskdError(f"corpus {self.name}: checksum must be md5:HEX or sha256:HEX, not {self.checksum!r}")
 
@@ -112,24 +106,17 @@ CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
     for corpus in (
         Corpus(
-            "mini_librispeech", "librispeech", "LibriSpeech train-clean-5: read books, 28 speakers, 5 h",
-            "https://www.openslr.org/31/", "CC BY 4.0",
-            "Panayotov, Chen, Povey, Khudanpur: Librispeech: an ASR corpus based on public domain audio books, ICASSP 2015",
-            casing="upper", size_mb=332, urls=tuple(f"{root}/31/train-clean-5.tar.gz" for root in _OPENSLR),
+            "mini_librispeech", "librispeech", "https://www.openslr.org/31/",
+            size_mb=332, urls=tuple(f"{root}/31/train-clean-5.tar.gz" for root in _OPENSLR),
             checksum="md5:5df7d4e78065366204ca6845bb08f490", inside="LibriSpeech/train-clean-5",
         ),
         Corpus(
-            "speechocean762", "kaldi", "speechocean762, adults of its train split: English read by speakers of Mandarin",
-            "https://www.openslr.org/101/", "free, commercial use included",
-            "Zhang et al.: speechocean762, an open-source non-native English speech corpus, Interspeech 2021, arXiv:2104.01378",
-            casing="upper", size_mb=520, urls=tuple(f"{root}/101/speechocean762.tar.gz" for root in _OPENSLR),
+            "speechocean762", "kaldi", "https://www.openslr.org/101/",
+            size_mb=520, urls=tuple(f"{root}/101/speechocean762.tar.gz" for root in _OPENSLR),
             inside="speechocean762", part="train",
         ),
         Corpus(
-            "an4", "kaldi", "CMU AN4: spelled names, numbers and commands, 1991",
-            "http://www.speech.cs.cmu.edu/databases/an4/", "BSD-like",
-            "Acero: Acoustical and Environmental Robustness in Automatic Speech Recognition, Kluwer 1993",
-            casing="upper", size_mb=64,
+            "an4", "kaldi", "http://www.speech.cs.cmu.edu/databases/an4/", size_mb=64,
             urls=(
                 "https://dldata-public.s3.us-east-2.amazonaws.com/an4_sphere.tar.gz",
                 "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz",
@@ -138,10 +125,8 @@ CORPORA: dict[str, Corpus] = {
             inside="an4", convert=_an4_to_kaldi,
         ),
         Corpus(
-            "common_voice", "common_voice", "Common Voice English: sentences read by many people into their own microphones",
-            "https://datacollective.mozillafoundation.org", "CC0",
-            "Ardila et al.: Common Voice: A Massively-Multilingual Speech Corpus, LREC 2020",
-            casing="lower", size_mb=0, part="cv-valid-dev.csv", disjoint="text",
+            "common_voice", "common_voice", "https://datacollective.mozillafoundation.org",
+            size_mb=0, part="cv-valid-dev.csv", disjoint="text",
             by_hand="Log in at https://datacollective.mozillafoundation.org, download an English scripted-speech release of "
             "Common Voice and unpack it so that {folder} holds train.tsv, dev.tsv, test.tsv and clips/. Figures compare with "
             "ours only for cv-valid-dev of the first release (2017): put cv-valid-dev.csv and cv-valid-dev/ there instead.",

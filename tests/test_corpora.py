@@ -21,8 +21,10 @@ from test_download import free_port, serving
 
 from askd.audio import read_audio
 from askd.corpora import CORPORA, ROLES, Corpus, CorpusUnavailable, corpus_records, get_corpus, split_ids
-from askd.errors import AskdError, ManifestError, UnknownName
+from askd.domains import all_domains
+from askd.errors import AskdError, ManifestError, RunError, UnknownName
 from askd.folders import LAYOUTS
+from askd.runs import Run
 
 TRAIN = {  # id -> speaker; every fourth recording of a test speaker is listed nowhere
     "mini_librispeech": {"1088-134315-0000": "1088", "1088-134315-0001": "1088", "118-47824-0003": "118"},
@@ -408,13 +410,29 @@ def test_committed_lists_are_well_formed(name):
 def test_every_corpus_says_what_it_is(name):
     corpus = CORPORA[name]
     assert corpus.name == name and corpus.layout in LAYOUTS
-    assert corpus.about and corpus.licence and corpus.citation and corpus.homepage.startswith("http")
+    assert corpus.homepage.startswith("http") and all_domains()[name].corpus == name
     assert "--audio-root" in corpus.how_to_get and (f"askd data get {name}" in corpus.how_to_get) == bool(corpus.urls)
 
 
-@pytest.mark.parametrize(("field", "value"), [("casing", "title"), ("checksum", "5df7d4e78065366204ca6845bb08f490"),
-                                              ("checksum", "md5:123")])  # fmt: skip
-def test_a_corpus_checks_its_fields(field, value):
-    with pytest.raises(AskdError, match=f"{field} must be"):
-        Corpus(**{"name": "x", "layout": "csv", "about": "", "homepage": "", "licence": "", "citation": "", "casing": "upper",
-                  "size_mb": 1} | {field: value})  # fmt: skip
+@pytest.mark.parametrize("checksum", ["5df7d4e78065366204ca6845bb08f490", "md5:123"])
+def test_a_checksum_names_its_kind(checksum):
+    with pytest.raises(AskdError, match="checksum must be"):
+        Corpus("x", "csv", "", size_mb=1, checksum=checksum)
+
+
+def test_a_run_with_a_corpus_trains_and_tests_on_it(tmp_path, monkeypatch, capsys):
+    """Profile `real` in small: one corpus is there, one is not."""
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path / "cache"))
+    local("an4", tmp_path / "corpora", rows_of("an4"))
+    monkeypatch.setenv("ASKD_AUDIO_ROOT", str(tmp_path / "corpora"))
+    monkeypatch.setattr("askd.runs.domain_names", lambda source: [])  # its real speech alone
+    run = Run(tmp_path / "run")
+    run.start(corpora=["an4", "speechocean762"], corpus_train_clips=2, dev_clips=3, real_clips=5)
+    assert [len(run.clips(role)) for role in ("train", "dev", "test")] == [2, 3, 5]
+    assert {clip.domain for clip in run.clips("test")} == {"an4"} and run.clips("test")[0].text.endswith(".")  # sentence case
+    assert "left out: speechocean762" in capsys.readouterr().out
+    run.start(corpora=["speechocean762"])
+    with pytest.raises(RunError, match="none of the public corpora"):
+        run.clips("train")
+    with pytest.raises(AskdError, match="asterisk_8khz is not a public corpus"):
+        run.start(corpora=["asterisk_8khz"])
