@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from askd.errors import AudioError
+from askd.errors import AskdError, AudioError
 
 SAMPLING_RATE_HZ = 16_000
 MAX_AUDIO_S = 30.0  # Whisper's window
 G722, G722_BYTES_PER_S = ".g722", 8_000
+NEEDS_FFMPEG = (".m4a", ".aac", ".mp4", ".webm", ".wma", ".amr")  # telephones and browsers write them; libsndfile reads none
 
 
 def read_audio(path: Path | str | bytes, max_audio_s: float | None = MAX_AUDIO_S) -> np.ndarray:
@@ -28,13 +29,14 @@ def read_audio(path: Path | str | bytes, max_audio_s: float | None = MAX_AUDIO_S
 
     Raises:
         AudioError: missing, unreadable, truncated, empty, not finite, or too long; the file is named.
+        AskdError: a G.722 file, and PyAV is not installed.
     """
     import soundfile
 
     content = isinstance(path, bytes)
     name = "embedded audio" if content else str(path)
     try:
-        if name.endswith(G722):
+        if is_g722(name):
             samples, rate = _read_g722(name), SAMPLING_RATE_HZ
             promised = len(samples)
         else:
@@ -45,7 +47,7 @@ def read_audio(path: Path | str | bytes, max_audio_s: float | None = MAX_AUDIO_S
                 if cut := _cut_short(file.extra_info):
                     raise AudioError(f"{name}: truncated, {cut}; copy the file again")
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise AudioError(f"{name}: cannot be read as audio ({error})") from None
+        raise AudioError(f"{name}: {_why(name, error)}") from None
     if 0 < promised < 2**40 and len(samples) < promised:
         raise AudioError(f"{name}: truncated, {len(samples)} of {promised} samples; copy the file again")
     try:
@@ -62,27 +64,49 @@ def _cut_short(header: str) -> str:
     return "the Ogg stream has no end" if "lacks an end-of-stream bit" in header else ""
 
 
+def is_g722(path: Path | str) -> bool:
+    """Whether it is a G.722 file, by its suffix: such files have no header."""
+    return str(path).lower().endswith(G722)
+
+
+def _why(name: str, error: Exception) -> str:
+    path = Path(name)
+    if path.suffix.lower() in NEEDS_FFMPEG and path.is_file():
+        into = path.with_suffix(".flac").name
+        return f"{path.suffix} is a format libsndfile does not know; convert it: `ffmpeg -i {path.name} {into}`"
+    return f"cannot be read as audio ({error})"
+
+
 def duration_s(path: Path | str) -> float:
-    """Seconds of a recording, from its header alone.
+    """Seconds of a recording, from its header (G.722, which has none: its size) alone.
 
     Raises:
-        AudioError: it has no header that libsndfile knows.
+        AudioError: missing, without a header that libsndfile knows, or without samples; the file is named.
     """
     import soundfile
 
     try:
-        return os.path.getsize(path) / G722_BYTES_PER_S if str(path).endswith(G722) else soundfile.info(str(path)).duration
+        seconds = os.path.getsize(path) / G722_BYTES_PER_S if is_g722(path) else soundfile.info(str(path)).duration
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise AudioError(f"{path}: cannot be read as audio ({error})") from None
+        raise AudioError(f"{path}: {_why(str(path), error)}") from None
+    if not seconds:
+        raise AudioError(f"{path}: holds no samples")
+    return seconds
 
 
 def _read_g722(path: str) -> np.ndarray:
     """G.722 at 64 kbit/s, 16 kHz (ITU-T G.722), which libsndfile does not know: decoded by FFmpeg through PyAV."""
-    import av
+    try:
+        import av
+    except ImportError:
+        raise AskdError(f"{path}: G.722 is decoded by PyAV, which is not installed; pip install 'askd[speech]'") from None
 
-    with av.open(path, format="g722") as container:
-        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
-    return np.concatenate(frames, axis=1)[0].astype(np.float32) / 32768
+    try:
+        with av.open(path, format="g722") as container:
+            frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+    except av.FFmpegError as error:
+        raise AudioError(f"{path}: cannot be read as audio ({error})") from None
+    return np.concatenate([np.zeros(0, np.int16), *frames]).astype(np.float32) / 32768
 
 
 def to_16khz_mono(samples: np.ndarray, rate_hz: int, max_audio_s: float | None = MAX_AUDIO_S) -> np.ndarray:

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--data", nargs="+", metavar="NAME", help="domains, folders or hub:ID (default: all synthetic in-domain ones)")
     p.add_argument("--train-clips", type=int, default=150, help="clips a domain (default: 150)")
-    p.add_argument("--dev-clips", type=int, default=8, help="clips a domain (default: 8)")
+    p.add_argument("--dev-clips", type=int, default=8, help="clips a domain (default: 8; 0: none)")
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the curriculum")
     datacli.add_source_options(p)
     p.add_argument("--out", required=True, help="run folder; an unfinished run there goes on")
@@ -66,11 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--model", required=True, help="tiny.en, base, a folder or a Hub id")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--manifest", help="CSV, TSV or JSONL with columns path,text[,domain,speaker,duration_s], or a folder")
-    what.add_argument("--data", nargs="+", metavar="NAME", help="declared domains or hub:ID")
-    p.add_argument("--role", default="test", help="of --data: train, dev or test (default)")
+    what.add_argument("--data", nargs="+", metavar="NAME", help="declared domains, folders or hub:ID")
+    p.add_argument("--role", help="of --data: train, dev, test or all (default: test, or all where there is no split)")
     p.add_argument("--clips", type=int, default=100, help="of --data: clips a domain (default: 100)")
-    p.add_argument("--audio-root", help="folder that relative paths start from, or that holds the public corpora")
-    p.add_argument("--skip-bad", action="store_true", help="leave out recordings that cannot be read, and count them")
+    datacli.add_source_options(p)
     p.add_argument("--batch-size", type=int, default=16)
     p.add_argument("--out", required=True, help="folder for wer.json and hypotheses")
 
@@ -96,7 +95,7 @@ def _reproduce(args) -> None:
 def _train(args) -> None:
     import yaml
 
-    from askd.domains import domain_names, load_clips
+    from askd.domains import domain_names, get_domain, load_clips
     from askd.teacher import load_teacher
     from askd.trainconfig import TrainConfig
     from askd.training import train
@@ -110,24 +109,29 @@ def _train(args) -> None:
     config = TrainConfig(**values, overrides=overrides)
     model, processor = load_teacher(args.teacher)
     names = args.data or domain_names("in_domain", "synthetic")
-    options = {"seed": args.seed, "progress": True, "audio_root": args.audio_root, "skip_bad": args.skip_bad}
-    clips = [c for d in names for c in load_clips(d, "train", args.train_clips, **options)]
-    dev = [c for d in names for c in load_clips(d, "dev", args.dev_clips, **options)]
+    domains = [get_domain(name) for name in names]
+    options = {"seed": args.seed, "progress": True, **datacli.source_options(args)}
+    clips = [c for d in domains for c in load_clips(d, "train", args.train_clips, **options)]
+    scored = [d for d in domains if "dev" in d.roles] if args.dev_clips else []
+    if not scored:
+        print("no dev clips: only the training loss is logged")
+    dev = [c for d in scored for c in load_clips(d, "dev", args.dev_clips, **options)]
     print(f"student in {train(config, model, processor, clips, args.out, dev, skip_bad=args.skip_bad)}")
 
 
 def _evaluate(args) -> None:
-    from askd.domains import load_clips
+    from askd.domains import get_domain, load_clips
     from askd.evaluation import evaluate_clips, read_manifest
     from askd.teacher import load_teacher
 
     model, processor = load_teacher(args.model)
     name = Path(args.model).name
     if args.manifest:
-        clips = read_manifest(args.manifest, args.audio_root, args.skip_bad)
+        clips = read_manifest(args.manifest, args.audio_root, args.skip_bad, args.layout)
     else:
-        options = {"progress": True, "audio_root": args.audio_root, "skip_bad": args.skip_bad}
-        clips = [c for d in args.data for c in load_clips(d, args.role, args.clips, **options)]
+        options = {"progress": True, **datacli.source_options(args)}
+        domains = [get_domain(name) for name in args.data]
+        clips = [c for d in domains for c in load_clips(d, args.role or d.scored_role, args.clips, **options)]
     report = evaluate_clips(model, processor, name, clips, args.out, args.batch_size, args.skip_bad)
     print(report["scorer"])
     for domain, row in report["models"][name]["domains"].items():

@@ -29,7 +29,7 @@ class Clip:
     text: str
     audio_s: float
     path: str
-    sha256: str = ""  # of the file
+    sha256: str  # of the file
 
     def samples(self) -> np.ndarray:
         """(n,) float32 at 16 kHz.

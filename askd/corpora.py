@@ -4,8 +4,8 @@
 
 A corpus is taken from ``AUDIO_ROOT/NAME/{train,dev,test}`` when there is such a folder (``--audio-root`` or
 ``$ASKD_AUDIO_ROOT``), else from ``cache_dir()/corpora/NAME``, where `get_corpus` unpacks it. Downloaded corpora are split by
-the lists of utterance ids in ``data/splits/NAME.txt``: dev and test are what these name, train is every other utterance
-whose speaker (Common Voice, which does not tell: whose sentence) is in neither.
+the ids in ``data/splits/NAME.txt``: dev and test are what these name, train is every other utterance whose speaker is in
+neither. However a corpus came, its train is without the recordings whose words are said in dev or test as well.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 from askd.download import DownloadError, download, unpack
 from askd.errors import AskdError, ManifestError, UnknownName, pick
 from askd.files import cache_dir, data_dir, sha256
-from askd.folders import read_folder, usable_records
+from askd.folders import Listing, read_folder, usable_records
 from askd.records import Record
 
 ROLES = ("train", "dev", "test")
@@ -42,13 +42,11 @@ class Corpus:
 
     name: str
     layout: str  # of askd.folders
-    homepage: str
     size_mb: int  # of the archive
     urls: tuple[str, ...] = ()  # tried in turn; none: it has to be fetched by hand
     checksum: str = ""  # "md5:..." or "sha256:..."; empty: that of the first download is kept and checked later
     inside: str = "."  # the folder of the archive that matters
     part: str = ""  # the sub-folder, or the table, that is used
-    disjoint: str = "speaker"  # what dev and test do not share with train: speaker | text
     convert: Callable[[Path], None] | None = None  # turns the unpacked folder into ``layout``
     by_hand: str = ""  # how to get it where there are no urls
     splits: Path | None = None  # lists of ids; default data/splits/NAME.txt
@@ -106,27 +104,23 @@ CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
     for corpus in (
         Corpus(
-            "mini_librispeech", "librispeech", "https://www.openslr.org/31/",
-            size_mb=332, urls=tuple(f"{root}/31/train-clean-5.tar.gz" for root in _OPENSLR),
+            "mini_librispeech", "librispeech", size_mb=332, urls=tuple(f"{root}/31/train-clean-5.tar.gz" for root in _OPENSLR),
             checksum="md5:5df7d4e78065366204ca6845bb08f490", inside="LibriSpeech/train-clean-5",
         ),
         Corpus(
-            "speechocean762", "kaldi", "https://www.openslr.org/101/",
-            size_mb=520, urls=tuple(f"{root}/101/speechocean762.tar.gz" for root in _OPENSLR),
+            "speechocean762", "kaldi", size_mb=520, urls=tuple(f"{root}/101/speechocean762.tar.gz" for root in _OPENSLR),
             inside="speechocean762", part="train",
         ),
         Corpus(
-            "an4", "kaldi", "http://www.speech.cs.cmu.edu/databases/an4/", size_mb=64,
+            "an4", "kaldi", size_mb=64, inside="an4", convert=_an4_to_kaldi,
             urls=(
                 "https://dldata-public.s3.us-east-2.amazonaws.com/an4_sphere.tar.gz",
                 "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz",
             ),
             checksum="sha256:a0525579493735d32b60fb6fa5975dd0eaacde087b0a4eeb7f13b7ef33077b12",
-            inside="an4", convert=_an4_to_kaldi,
         ),
         Corpus(
-            "common_voice", "common_voice", "https://datacollective.mozillafoundation.org",
-            size_mb=0, part="cv-valid-dev.csv", disjoint="text",
+            "common_voice", "common_voice", size_mb=0, part="cv-valid-dev.csv",
             by_hand="Log in at https://datacollective.mozillafoundation.org, download an English scripted-speech release of "
             "Common Voice and unpack it so that {folder} holds train.tsv, dev.tsv, test.tsv and clips/. Figures compare with "
             "ours only for cv-valid-dev of the first release (2017): put cv-valid-dev.csv and cv-valid-dev/ there instead.",
@@ -211,8 +205,16 @@ def _fetch(corpus: Corpus, progress: bool, pause_s: float) -> None:
     corpus.archive.unlink()
 
 
+def corpus_is_here(name: str, audio_root: Path | str | None = None) -> bool:
+    """Whether `corpus_records` would find the corpus; nothing is read. Arguments and errors as there."""
+    corpus = pick("corpus", name, CORPORA)
+    return _ready_split(corpus, audio_root) is not None or (corpus.folder / corpus.part).exists()
+
+
 def corpus_records(corpus: str | Corpus, role: str, audio_root: Path | str | None = None, skip_bad: bool = False) -> list[Record]:
     """The recordings of a role, ordered by id; ids are the corpus's own, whichever way it came here.
+
+    Train holds none whose words (lower-case letters and digits) are said in dev or test: AN4's speakers share commands.
 
     Args:
         corpus: a name in `CORPORA`, or a corpus of your own.
@@ -228,16 +230,21 @@ def corpus_records(corpus: str | Corpus, role: str, audio_root: Path | str | Non
     corpus = pick("corpus", corpus, CORPORA) if isinstance(corpus, str) else corpus
     if role not in ROLES:
         raise UnknownName("role", role, ROLES)
-    root = audio_root or os.environ.get("ASKD_AUDIO_ROOT")
-    if root and not Path(root).is_dir():
-        raise AskdError(f"{root} (--audio-root or ASKD_AUDIO_ROOT) is not a folder")
-    if root and (Path(root) / corpus.name).is_dir():
-        records = _read_part(Path(root) / corpus.name, role, skip_bad)
-    elif (corpus.folder / f"{role}.tsv").is_file():  # a release put there by hand, with its own split
-        records = _read_part(corpus.folder, role, skip_bad)
+    if folder := _ready_split(corpus, audio_root):
+        records = usable_records(_read_part(folder, role), skip_bad)
+        held_out = [part for part in ("dev", "test") if role == "train" and _has_part(folder, part)]
+        tested = {_words(r) for part in held_out for r in _read_part(folder, part).records}
     else:
-        records = _split(corpus, role)
+        parts = _split(corpus, role)
+        records = parts.pop(role)
+        tested = {_words(r) for part in parts.values() for r in part}
+    if role == "train":
+        records = [r for r in records if _words(r) not in tested]
     return sorted((replace(r, id=_own_id(r.id)) for r in records), key=lambda r: r.id)
+
+
+def _words(record: Record) -> str:
+    return "".join(filter(str.isalnum, record.text.lower()))
 
 
 def _own_id(id: str) -> str:
@@ -245,11 +252,25 @@ def _own_id(id: str) -> str:
     return re.sub(r"^dev_(?=sample-)", "", Path(id).stem)
 
 
-def _read_part(folder: Path, role: str, skip_bad: bool) -> list[Record]:
-    if not ((folder / role).is_dir() or (folder / f"{role}.tsv").is_file()):
+def _ready_split(corpus: Corpus, audio_root: Path | str | None) -> Path | None:
+    """The folder of a copy that is split already: below the audio root, or a release put into the cache by hand."""
+    root = audio_root or os.environ.get("ASKD_AUDIO_ROOT")
+    if root and not Path(root).is_dir():
+        raise AskdError(f"{root} (--audio-root or ASKD_AUDIO_ROOT) is not a folder")
+    if root and (Path(root) / corpus.name).is_dir():
+        return Path(root) / corpus.name
+    return corpus.folder if any((corpus.folder / f"{role}.tsv").is_file() for role in ROLES) else None
+
+
+def _has_part(folder: Path, role: str) -> bool:
+    return (folder / role).is_dir() or (folder / f"{role}.tsv").is_file()
+
+
+def _read_part(folder: Path, role: str) -> Listing:
+    if not _has_part(folder, role):
         raise ManifestError(f"{folder} has neither a folder {role} nor a table {role}.tsv")
     start = folder if (folder / role / "wav.scp").is_file() else None  # Kaldi folders of a corpus share its audio
-    return usable_records(read_folder(folder, part=role, audio_root=start), skip_bad)
+    return read_folder(folder, part=role, audio_root=start)
 
 
 def split_ids(corpus: Corpus) -> dict[str, frozenset[str]]:
@@ -259,7 +280,8 @@ def split_ids(corpus: Corpus) -> dict[str, frozenset[str]]:
     return {role: frozenset(id for part, id in lines if part == role) for role in ("dev", "test")}
 
 
-def _split(corpus: Corpus, role: str) -> list[Record]:
+def _split(corpus: Corpus, role: str) -> dict[str, list[Record]]:
+    """All parts of a downloaded corpus; complains of what is missing in ``role``."""
     source = corpus.folder / corpus.part
     if not source.exists():
         raise CorpusUnavailable(f"{corpus.name} is not on this machine. {corpus.how_to_get}")
@@ -267,17 +289,11 @@ def _split(corpus: Corpus, role: str) -> list[Record]:
     records = usable_records(read_folder(source, None if source.is_file() else corpus.layout, audio_root=start), skip_bad=True)
     listed = split_ids(corpus)
     parts = {name: [r for r in records if _own_id(r.id) in ids] for name, ids in listed.items()}
-    if role != "train":
+    if role in parts and (missing := len(listed[role]) - len(parts[role])):
         if not parts[role]:
             raise ManifestError(f"{source} has none of the recordings listed for {role}: another release of {corpus.name}?")
-        if missing := len(listed[role]) - len(parts[role]):
-            print(f"{corpus.name}: {missing} of {len(listed[role])} {role} recordings are missing: figures will not compare")
-        return parts[role]
-
-    def shared(record: Record) -> str:
-        return record.speaker if corpus.disjoint == "speaker" else " ".join(re.findall(r"[\w']+", record.text.lower()))
-
-    taken = {shared(record) for part in parts.values() for record in part}
+        print(f"{corpus.name}: {missing} of {len(listed[role])} {role} recordings are missing: figures will not compare")
+    taken = {record.speaker for part in parts.values() for record in part}
     ages = source / "spk2age"
     young = {s for s, age in map(str.split, ages.read_text().splitlines()) if int(age) < ADULT_AGE} if ages.is_file() else ()
-    return [r for r in records if shared(r) not in taken and r.speaker not in young]
+    return {**parts, "train": [r for r in records if r.speaker not in taken and r.speaker not in young]}

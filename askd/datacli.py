@@ -43,7 +43,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     p = action("check", "read every transcript and decode every recording of a folder; report every problem at once")
     p.add_argument("folder", help="audiofolder, Kaldi folder, LibriSpeech or LJSpeech tree, or a CSV, TSV or JSONL file")
+    p.add_argument("--all", action="store_true", help="show every warning, not the first of each kind (problems are all shown)")
     p.add_argument("--layout", help="when several layouts fit (default: found out)")
+    p.add_argument("--audio-root", help="folder that relative audio paths start from (default: as the layout has it)")
     p.add_argument("--workers", type=int, help="processes (default: one a core)")
 
 
@@ -51,6 +53,13 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that loads clips."""
     parser.add_argument("--audio-root", help="folder with local copies of the public corpora (default: $ASKD_AUDIO_ROOT)")
     parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and count it")
+    parser.add_argument("--layout", help="of your own folder, when several fit")
+    parser.add_argument("--casing", choices=("as_is", "sentence"), help="sentence: transcripts in capitals become sentences")
+
+
+def source_options(args: argparse.Namespace) -> dict:
+    """The same options as `askd.load_clips` takes them."""
+    return {name: getattr(args, name) for name in ("audio_root", "skip_bad", "layout", "casing")}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,10 +82,13 @@ def _list(args) -> None:
 
 def _get(args) -> None:
     from askd.domains import domain_names, get_domain, load_clips
+    from askd.hubsource import parse_hub
     from askd.packages import PackageUnavailable
 
     chosen = [get_domain(name) for name in args.domains or domain_names(source=("synthetic", "package"))]
     for domain in chosen:
+        if domain.hub and (note := parse_hub(domain.hub).note):
+            print(f"{domain.name}: {note}")
         if domain.corpus:
             from askd.corpora import CorpusUnavailable, corpus_records, get_corpus
 
@@ -89,10 +101,7 @@ def _get(args) -> None:
                 raise AskdError(f"{domain.name} has no {args.role} clips, only {', '.join(domain.roles)}")
             continue
         try:
-            clips = load_clips(
-                domain.path or domain.hub or domain.name, args.role, args.clips, args.seed, args.workers, True,
-                args.audio_root, args.skip_bad,
-            )
+            clips = load_clips(domain, args.role, args.clips, args.seed, args.workers, True, **source_options(args))
         except PackageUnavailable as error:
             print(f"left out: {domain.name}: {error}")
             continue
@@ -103,6 +112,7 @@ def _get(args) -> None:
 
 def _show(args) -> None:
     from askd.domains import get_domain, load_clips
+    from askd.hubsource import parse_hub
     from askd.synthesis import text_of
 
     domain = get_domain(args.domain)
@@ -112,6 +122,7 @@ def _show(args) -> None:
         "language": domain.language, "speaker": domain.speaker, "licence": domain.licence, "citation": domain.citation,
         "voices": ", ".join(domain.voices), "channel": domain.channel, "topics": ", ".join(domain.topics),
         "corpus": domain.corpus, "folder": domain.path, "hub": domain.hub,
+        "note": parse_hub(domain.hub).note if domain.hub else "",
     }
     for name, value in facts.items():
         if value:
@@ -123,7 +134,7 @@ def _show(args) -> None:
             print(f"  {role:10} askd data get {domain.hub} --role {role}")
         else:
             try:
-                clips = load_clips(domain.path or domain.name, role, audio_root=args.audio_root, skip_bad=args.skip_bad)
+                clips = load_clips(domain, role, **source_options(args))
             except AskdError as error:
                 print(f"  {role:10} {error}")
                 continue
@@ -135,6 +146,6 @@ def _show(args) -> None:
 def _check(args) -> int:
     from askd.foldercheck import check_folder
 
-    report = check_folder(args.folder, args.layout, workers=args.workers)
-    print(report.as_text())
+    report = check_folder(args.folder, args.layout, workers=args.workers, audio_root=args.audio_root)
+    print(report.as_text(args.all))
     return 0 if report.ok else 1

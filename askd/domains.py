@@ -16,25 +16,25 @@ Most are declared in ``data/domains.yaml``. Two kinds need no declaration: ``hub
 """
 
 import functools
-import hashlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from askd import packages, synthesis
-from askd.audio import duration_s, read_audio
-from askd.clips import Clip, make_clip
-from askd.errors import AskdError, AudioError, UnknownName, pick
-from askd.files import data_dir, sha256
+from askd.clips import Clip
+from askd.errors import AskdError, UnknownName, pick
+from askd.files import data_dir
+from askd.recordings import of_role, record_clip, usable_clips
 from askd.records import Record
 from askd.sentences import SPLITS
 
 SOURCES = ("synthetic", "package", "folder", "hub")
 SPLIT_NAMES = ("in_domain", "out_of_domain")
+PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}  # how a folder's own split is called
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Domain:
     layout: str = ""  # folder: a name in askd.folders; empty looks for itself
     hub: str = ""  # hub: what follows "hub:"
     casing: str = "as_is"  # as_is | sentence, for corpora in capitals or without punctuation
+    own_roles: tuple[str, ...] = ()  # of an undeclared folder or data set: what it has
 
     def __post_init__(self):
         for field, value, known in (
@@ -77,10 +78,13 @@ class Domain:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """In-domain: train, dev, test. Out-of-domain: test alone. An undeclared folder or data set: all of these."""
-        if self.path or (self.source == "hub" and self.name.startswith("hub")):
-            return (*SPLITS, "all") if self.path else tuple(SPLITS)
-        return tuple(SPLITS) if self.split == "in_domain" else ("test",)
+        """In-domain: train, dev, test. Out-of-domain: test alone. An undeclared folder or data set: what it has."""
+        return self.own_roles or (tuple(SPLITS) if self.split == "in_domain" else ("test",))
+
+    @property
+    def scored_role(self) -> str:
+        """What is scored when nobody says: the test clips, or all of a folder or data set that has no split."""
+        return "test" if "test" in self.roles and not (self.path and not own_parts(self.path)) else "all"
 
     @property
     def real(self) -> bool:
@@ -91,7 +95,7 @@ class Domain:
         """The clips as a `datasets.Dataset`: audio (not decoded), text, speaker, duration_s; ready for ``push_to_hub``."""
         from askd.hub import clips_to_dataset
 
-        return clips_to_dataset(load_clips(self.name if not self.path else self.path, role, clips, seed))
+        return clips_to_dataset(load_clips(self, role, clips, seed))
 
 
 @functools.cache
@@ -114,7 +118,7 @@ def all_domains() -> dict[str, Domain]:
             entry["voices"] = tuple(pick("group of voices", voices, declared["voices"]))
         domains[name] = Domain(name, **entry)
         if domains[name].source == "synthetic":
-            synthesis.check_recipe(domains[name])
+            synthesis.check_recipe(domains[name], declared["topics"]["trained"])
     return domains
 
 
@@ -134,13 +138,26 @@ def get_domain(name: str | Path) -> Domain:
         short = "hub-" + "".join(c if c.isalnum() else "-" for c in name.removeprefix("hub:"))[:60]
         return Domain(
             short, "out_of_domain", "hub", source.about or source.id, source.language, source.speaker or "unknown",
-            source.licence, source.citation, hub=name,
+            source.licence, source.citation, hub=name, own_roles=source.roles,
         )
     if Path(name).exists():
         path = Path(name).resolve()
-        return Domain(path.stem if path.is_file() else path.name, "out_of_domain", "folder", "your own recordings",
-                      speaker="as in its metadata", path=str(path))
+        short = path.stem if path.is_file() else path.name
+        if short in (*all_domains(), *itertools.chain(*PARTS.values())):  # not to be taken for a declared one, or for its role
+            short = f"{path.parent.name}-{short}"
+        parts = tuple(own_parts(path)) or tuple(SPLITS)
+        return Domain(short, "out_of_domain", "folder", "your own recordings", speaker="as in its metadata", path=str(path),
+                      own_roles=(*parts, "all"))
     raise UnknownName("domain", name, [*all_domains(), "hub:ID", "the path of a folder"])
+
+
+def own_parts(path: Path | str) -> dict[str, Path]:
+    """The split that a folder brings: its sub-folders or tables called train, dev (or validation), test."""
+    found = {}
+    for role, names in PARTS.items():
+        there = [p for name in names for p in (Path(path) / name, Path(path) / f"{name}.tsv") if p.exists()]
+        found |= {role: there[0]} if there else {}
+    return found
 
 
 def domain_names(split: str | None = None, source: str | Sequence[str] | None = None) -> list[str]:
@@ -150,13 +167,14 @@ def domain_names(split: str | None = None, source: str | Sequence[str] | None = 
 
 
 def load_clips(
-    name: str | Path, role: str, clips: int | None = None, seed: int = 0, workers: int | None = None, progress: bool = False,
-    audio_root: Path | str | None = None, skip_bad: bool = False,
+    name: str | Path | Domain, role: str, clips: int | None = None, seed: int = 0, workers: int | None = None,
+    progress: bool = False, audio_root: Path | str | None = None, skip_bad: bool = False, layout: str | None = None,
+    casing: str | None = None,
 ) -> list[Clip]:
     """Clips of a domain and role: made, fetched or found, and cached.
 
     Args:
-        name: as in `get_domain`.
+        name: as in `get_domain`, or a domain.
         role: ``train``, ``dev`` or ``test``; for a folder of your own also ``all``.
         clips: how many; None gives all there are (synthetic speech has no end and needs a number). Of real recordings a
             drawn choice is given, and fewer when there are fewer; of a Hub data set the first ones.
@@ -164,7 +182,9 @@ def load_clips(
         workers: processes for synthesis; default the number of cores. The clips do not depend on it.
         progress: show a bar with ETA.
         audio_root: folder with local copies of the public corpora; default ``$ASKD_AUDIO_ROOT``, then what was downloaded.
-        skip_bad: leave out recordings that cannot be read or have no transcript, and say how many.
+        skip_bad: leave out recordings that cannot be read or have no transcript, and say how many; everything is decoded.
+        layout: of a folder, where several fit.
+        casing: ``sentence`` turns transcripts in capitals (or all lower case) into sentences; default as declared.
 
     Raises:
         UnknownName: no such domain.
@@ -172,24 +192,32 @@ def load_clips(
         ManifestError, AudioError: a row or a recording that cannot be used; all of them, or the first, are named.
         PackageUnavailable, CorpusUnavailable: not to be had on this machine; the message says how to get it.
     """
-    domain = get_domain(name)
-    if role not in domain.roles:
-        raise AskdError(f"domain {domain.name!r} is {domain.split} and has no {role!r} clips, only {', '.join(domain.roles)}")
+    domain = name if isinstance(name, Domain) else get_domain(name)
+    changes = {"layout": layout, "casing": casing}
+    domain = replace(domain, **{field: value for field, value in changes.items() if value})
+    _check_role(domain, role)
     if clips is not None and clips < 1:
         raise AskdError(f"clips must be at least 1, not {clips}")
     if domain.source == "synthetic":
         if clips is None:
             raise AskdError(f"domain {domain.name!r} is synthetic and never ends: say how many clips")
-        return synthesis.synthesise(domain, role, range(clips), seed, workers, progress)
+        return synthesis.synthesise([(domain, role, i, seed) for i in range(clips)], workers, progress)
     if domain.source == "hub":
         from askd.hub import hub_records
         from askd.hubsource import parse_hub
 
-        records, total = hub_records(parse_hub(domain.hub), role, limit=clips, skip_bad=skip_bad), clips
+        records, total = hub_records(parse_hub(domain.hub), role, limit=clips, seed=seed, skip_bad=skip_bad), clips
     else:
         records = _drawn(_records(domain, role, audio_root, skip_bad), clips, seed, domain.name)
         total = len(records)
+        if not records:
+            raise AskdError(f"{domain.name}: nothing falls to {role!r}: give it sub-folders train, dev and test, or use 'all'")
     return usable_clips(records, functools.partial(_clip, domain), skip_bad, domain.name, progress, total)
+
+
+def _check_role(domain: Domain, role: str) -> None:
+    if role not in domain.roles:
+        raise AskdError(f"domain {domain.name!r} is {domain.split} and has no {role!r} clips, only {', '.join(domain.roles)}")
 
 
 def clip_stream(names: Sequence[str], role: str = "train", seed: int = 0, start: int = 0, block: int = 64) -> Iterator[Clip]:
@@ -202,13 +230,13 @@ def clip_stream(names: Sequence[str], role: str = "train", seed: int = 0, start:
         block: clips made at once, in parallel.
     """
     domains = [get_domain(name) for name in names]
+    for domain in domains:
+        _check_role(domain, role)
+        if domain.source != "synthetic":
+            raise AskdError(f"domain {domain.name!r} is {domain.source}: only synthetic speech never ends")
     for first in itertools.count(start, block):
-        clips = {}
-        for lane, domain in enumerate(domains):
-            numbers = [i for i in range(first, first + block) if i % len(domains) == lane]
-            made = synthesis.synthesise(domain, role, [i // len(domains) for i in numbers], seed)
-            clips |= dict(zip(numbers, made, strict=True))
-        yield from (clips[i] for i in range(first, first + block))
+        turns = (divmod(i, len(domains)) for i in range(first, first + block))
+        yield from synthesis.synthesise([(domains[lane], role, i, seed) for i, lane in turns])
 
 
 def _records(domain: Domain, role: str, audio_root: Path | str | None, skip_bad: bool) -> list[Record]:
@@ -217,21 +245,12 @@ def _records(domain: Domain, role: str, audio_root: Path | str | None, skip_bad:
     if domain.corpus:
         from askd.corpora import corpus_records
 
-        return corpus_records(domain.corpus, role, audio_root)
+        return corpus_records(domain.corpus, role, audio_root, skip_bad)
     from askd.folders import read_folder, usable_records
 
-    path = Path(domain.path)
-    part = next((p for p in (path / role, path / f"{role}.tsv") if p.exists()), None)  # the folder's own split, if it has one
-    found = usable_records(read_folder(part or path, domain.layout or None), skip_bad)
-    return found if part or role == "all" else [r for r in found if own_role(r, found) == role]
-
-
-def own_role(record: Record, among: Iterable[Record]) -> str:
-    """Train (80 %), dev (10 %) or test (10 %) for a folder that has no split: by a hash of the speaker, or, with fewer
-    than ten speakers, of the recording."""
-    few = len({r.speaker for r in among}) < 10
-    bucket = int(hashlib.sha256((record.id if few else record.speaker).encode()).hexdigest(), 16) % 10
-    return "train" if bucket < 8 else "dev" if bucket == 8 else "test"
+    parts = own_parts(domain.path)
+    found = usable_records(read_folder(parts.get(role, domain.path), domain.layout or None), skip_bad)
+    return found if role in parts or role == "all" else of_role(found, role)
 
 
 def _drawn(found: Sequence[Record], clips: int | None, seed: int, name: str) -> list[Record]:
@@ -246,43 +265,3 @@ def _clip(domain: Domain, record: Record) -> Clip:
 
         return record_clip(domain.name, replace(record, text=sentence_case(record.text)))
     return record_clip(domain.name, record)
-
-
-def usable_clips(
-    records: Iterable[Record], make: Callable[[Record], Clip], skip_bad: bool = False, what: str = "recordings",
-    progress: bool = False, total: int | None = None,
-) -> list[Clip]:
-    """Clips of records. With ``skip_bad`` those that cannot be opened are left out, named and counted.
-
-    Raises:
-        AudioError: a recording cannot be opened; it is named.
-    """
-    from tqdm.auto import tqdm
-
-    clips, bad = [], []
-    for record in tqdm(records, desc=what, unit="clip", total=total, disable=not progress):
-        try:
-            clips.append(make(record))
-        except AudioError as error:
-            if not skip_bad:
-                raise
-            bad.append(str(error))
-    if bad:
-        shown = "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else "")
-        print(f"{what}: left out {len(bad)} of {len(bad) + len(clips)} recordings: {shown}")
-    return clips
-
-
-def record_clip(domain: str, record: Record) -> Clip:
-    """The clip of a record: a file stays where it is, embedded audio is decoded into the cache once.
-
-    Raises:
-        AudioError: the recording cannot be opened; it is named.
-    """
-    about = (record.id, record.speaker, record.text)
-    if isinstance(record.audio, bytes):
-        key = {"content": hashlib.sha256(record.audio).hexdigest(), "about": about}
-        return make_clip(domain, key, *about, lambda: read_audio(record.audio))
-    return Clip(
-        record.id, domain, record.speaker, record.text, duration_s(record.audio), str(record.audio), sha256(record.audio)
-    )

@@ -11,9 +11,10 @@ from pathlib import Path
 from askd.bootstrap import paired_bootstrap
 from askd.clips import Clip
 from askd.decoding import MAX_NEW_TOKENS, transcribe
-from askd.domains import all_domains, record_clip, usable_clips
+from askd.domains import all_domains
 from askd.errors import AskdError, AudioError
 from askd.files import digest, read_json, replacing, write_json
+from askd.recordings import record_clip, usable_clips
 from askd.scoring import domain_table, macro, scorer_name
 from askd.targets import weights_digest
 
@@ -40,13 +41,16 @@ def hypotheses(
     from tqdm.auto import tqdm
 
     meta = {
-        "weights": weights_digest(model), "frames": frames, "clips": digest([(c.id, c.sha256, c.text) for c in clips]),
-        "max_new_tokens": max_new_tokens,
+        "weights": weights_digest(model), "frames": frames, "max_new_tokens": max_new_tokens,
+        "clips": digest([(c.id, c.domain, c.speaker, c.sha256, c.text) for c in clips]),
     }
     if path is not None:
         path = Path(path)
         meta_path = path.with_suffix(".meta.json")
-        if path.is_file() and meta_path.is_file() and read_json(meta_path) == meta:
+        kept = read_json(meta_path) if path.is_file() and meta_path.is_file() else {}
+        bad = kept.pop("left_out", [])
+        if kept == meta and (skip_bad or not bad):
+            _say_left_out(bad, len(clips))
             return read_rows(path)
     rows, bad = [], []
     with tqdm(total=len(clips), desc="transcribe", unit="clip", disable=not progress) as bar:
@@ -70,13 +74,17 @@ def hypotheses(
                 }
                 for clip, audio, result in zip(kept, samples, results, strict=True)
             ]
-    if bad:
-        print(f"left out {len(bad)} of {len(clips)} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
+    _say_left_out(bad, len(clips))
     if path is not None:
         with replacing(path) as scratch:
             scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        write_json(meta_path, meta)
+        write_json(meta_path, meta | {"left_out": bad})
     return rows
+
+
+def _say_left_out(bad: Sequence[str], total: int) -> None:
+    if bad:
+        print(f"left out {len(bad)} of {total} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
 
 
 def read_rows(path: Path | str) -> list[dict]:
@@ -124,13 +132,16 @@ def wer_report(
     return {"scorer": scorer_name(), "unit": "percent", "models": models, "comparisons": comparisons}
 
 
-def read_manifest(path: Path | str, audio_root: Path | str | None = None, skip_bad: bool = False) -> list[Clip]:
+def read_manifest(
+    path: Path | str, audio_root: Path | str | None = None, skip_bad: bool = False, layout: str | None = None
+) -> list[Clip]:
     """Clips of a table or a folder in any layout of `askd.folders`; a column ``domain`` gives each row its own domain.
 
     Args:
         path: CSV, TSV or JSONL file with columns ``path,text[,domain,speaker]``, or a folder.
         audio_root: folder that relative audio paths start from; default the table's own folder.
-        skip_bad: leave out what is missing or has no transcript, and say how many.
+        skip_bad: leave out what is missing, cannot be read or has no transcript, and say how many.
+        layout: where several fit.
 
     Raises:
         ManifestError: every problem, with row and column.
@@ -138,7 +149,7 @@ def read_manifest(path: Path | str, audio_root: Path | str | None = None, skip_b
     """
     from askd.folders import read_folder, usable_records
 
-    records = usable_records(read_folder(path, audio_root=audio_root), skip_bad)
+    records = usable_records(read_folder(path, layout, audio_root=audio_root), skip_bad)
     return usable_clips(records, lambda record: record_clip(record.domain or Path(path).stem, record), skip_bad)
 
 

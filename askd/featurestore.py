@@ -3,10 +3,13 @@
     cache/features/<digest>.f32     (M, T_i) float32 blocks, one after the other; 115 MB an hour of speech
 
 The digest covers the sounds' checksums, so all methods, seeds and runs on the same clips share one file. It appears by
-rename when it is whole, and its length is checked when it is opened.
+rename when it is whole; its length is checked when it is opened, and each clip's checksum when it is read.
 """
 
+import contextlib
+import itertools
 import os
+import zlib
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from askd.clips import Clip
-from askd.errors import AudioError
+from askd.errors import AudioError, CacheError
 from askd.features import log_mels
 from askd.files import cache_dir, digest, read_json, replacing, write_json
 
@@ -37,13 +40,12 @@ class FeatureStore:
             AudioError: a clip cannot be read; it is named.
         """
         self.bands = bands
-        key = digest(["log_mels 2", bands, [(c.sha256 or c.path, c.audio_s) for c in clips]], 24)
+        key = digest(["log_mels 2", bands, [(c.sha256, c.audio_s) for c in clips]], 24)
         self.path = cache_dir() / "features" / f"{key}.f32"
-        index_path = self.path.with_suffix(".json")
-        index = read_json(index_path) if index_path.is_file() else None
-        if index is None or not self.path.is_file() or self.path.stat().st_size != 4 * bands * sum(index["frames"]):
+        index = self._kept(clips)
+        if index is None:
             index = self._compute(clips, progress)
-            write_json(index_path, index)
+            write_json(self.path.with_suffix(".json"), index)
         self.bad = index["bad"]
         if self.bad and not skip_bad:
             raise AudioError(self._complaint())
@@ -51,11 +53,22 @@ class FeatureStore:
             print(f"left out {len(self.bad)} of {len(clips)} recordings: {self._complaint()}")
         broken = {row for row, _ in self.bad}
         self.usable = [clip for row, clip in enumerate(clips) if row not in broken]
-        self.frames = index["frames"]
-        self._offsets = [0]
-        for frames in self.frames:
-            self._offsets.append(self._offsets[-1] + 4 * bands * frames)
+        self.frames, self._checksums = index["frames"], index["crc32"]
+        self._offsets = [0, *itertools.accumulate(4 * bands * frames for frames in self.frames)]
         self._file = os.open(self.path, os.O_RDONLY)
+
+    def _kept(self, clips: Sequence[Clip]) -> dict | None:
+        """The index of an earlier run, unless it is damaged or a clip that could not be read then can be read now."""
+        try:
+            index = read_json(self.path.with_suffix(".json"))
+            whole = self.path.stat().st_size == 4 * self.bands * sum(index["frames"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        for row, _ in index["bad"]:
+            with contextlib.suppress(AudioError):
+                clips[row].samples()
+                return None
+        return index if whole else None
 
     def __del__(self):
         if hasattr(self, "_file"):
@@ -65,7 +78,7 @@ class FeatureStore:
         return "; ".join(what for _, what in self.bad[:5]) + (f"; and {len(self.bad) - 5} more" if len(self.bad) > 5 else "")
 
     def _compute(self, clips: Sequence[Clip], progress: bool) -> dict:
-        frames, bad = [], []
+        frames, checksums, bad = [], [], []
         with replacing(self.path) as scratch, open(scratch, "wb") as file, tqdm(
             total=len(clips), desc="features", unit="clip", disable=not progress
         ) as bar:
@@ -78,12 +91,20 @@ class FeatureStore:
                         bad.append((row, str(error)))
                 for features in log_mels(samples, self.bands):
                     frames.append(features.shape[-1])
-                    file.write(features.contiguous().numpy().tobytes())
+                    content = features.contiguous().numpy().tobytes()
+                    checksums.append(zlib.crc32(content))
+                    file.write(content)
                 bar.update(len(clips[start : start + BLOCK]))
-        return {"frames": frames, "bad": bad}
+        return {"frames": frames, "crc32": checksums, "bad": bad}
 
     def read(self, row: int) -> Tensor:
-        """Features of ``usable[row]``, (M, T) float32."""
+        """Features of ``usable[row]``, (M, T) float32.
+
+        Raises:
+            CacheError: they do not match their checksum.
+        """
         size = self._offsets[row + 1] - self._offsets[row]
         content = bytearray(os.pread(self._file, size, self._offsets[row]))
+        if zlib.crc32(content) != self._checksums[row]:
+            raise CacheError(f"{self.path} is damaged: delete it and run again")
         return torch.frombuffer(content, dtype=torch.float32).view(self.bands, self.frames[row])

@@ -44,8 +44,9 @@ def _smooth(values: Sequence[float], width: int) -> np.ndarray:
 
 def spectrograms(titles: Sequence[str], features: Sequence) -> plt.Figure:
     """Log-mel spectrograms in a grid, one a domain, on one time axis."""
-    rows = -(-len(titles) // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(8.4, 1.35 * rows), sharex=True, sharey=True, layout="constrained")
+    columns = 2 if len(titles) <= 8 else 3
+    rows = -(-len(titles) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(8.4, 1.2 * rows), sharex=True, sharey=True, layout="constrained")
     longest = max(f.shape[-1] for f in features) / 100
     for ax in axes.flat:
         ax.set_visible(False)

@@ -1,7 +1,7 @@
 """``askd data check FOLDER``: every transcript read, every recording decoded, every fault at once with file and row.
 
     report = check_folder("my_recordings/")
-    print(report.as_text())                    # report.ok is False while there are problems
+    print(report.as_text())                    # every problem, and the first of each kind of warning; report.ok: no problems
 
 Problems keep a recording out of training: what `askd.folders` finds, and audio that is unreadable, empty, cut short, not finite
 or longer than the model's window. Warnings ask for a look: recordings that could be meant so, and often are not.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from askd.audio import G722, MAX_AUDIO_S, SAMPLING_RATE_HZ, duration_s, read_audio
+from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ, duration_s, is_g722, read_audio
 from askd.errors import AudioError
 from askd.folders import SUFFIXES, Listing, read_folder
 from askd.parallel import in_parallel
@@ -25,6 +25,7 @@ SILENCE_DBFS = -60.0  # peak; ours: below the noise of a quiet room
 CLIPPED_SHARE = 0.001  # of samples within 0.1 % of full scale; ours
 MIN_RATE_HZ = 8_000  # telephone; ours
 CHARS_PER_S = (1.0, 35.0)  # ours: hurried read English stays below 25
+WARNINGS_SHOWN = 4  # of each kind
 FEW_FILES = 64  # decoded in this process: quicker than starting others
 
 
@@ -47,15 +48,15 @@ class FolderReport:
         """No problems; warnings do not count."""
         return not self.problems
 
-    def as_text(self, limit: int | None = 20) -> str:
-        """The report for a terminal; ``limit`` problems of each kind are shown (a fifth of it of each kind of warning)."""
+    def as_text(self, all_warnings: bool = False) -> str:
+        """The report for a terminal: every problem; of each kind of warning the first 4, or all of them."""
         counts = [", ".join(f"{n} {name}" for name, n in sorted(kind.items())) for kind in (self.formats, self.rates_hz)]
         lines = [
             f"{self.path} ({self.layout})",
             f"  {self.recordings} good recordings, {self.audio_s / 3600:.2f} h, {self.speakers} speakers",
             *([f"  {counts[0]}; by Hz: {counts[1]}"] if self.recordings else []),
-            *_grouped("problem", self.problems, limit),
-            *_grouped("warning", self.warnings, limit and max(1, limit // 5)),
+            *_grouped("problem", self.problems),
+            *_grouped("warning", self.warnings, None if all_warnings else WARNINGS_SHOWN),
             "  no problems" if self.ok else "  mend these, or leave them out with --skip-bad",
         ]
         return "\n".join(lines)
@@ -136,7 +137,7 @@ def _format(path: Path) -> tuple[int, str]:
     """Sampling rate and format."""
     import soundfile
 
-    if str(path).endswith(G722):
+    if is_g722(path):
         return SAMPLING_RATE_HZ, "G722"
     info = soundfile.info(str(path))
     return info.samplerate, f"{info.format} {info.subtype}" + (f" {info.channels} channels" if info.channels > 1 else "")
@@ -155,7 +156,7 @@ def _oddities(record: Record, heard: _Heard) -> Iterable[str]:
     if any(map(str.isdigit, record.text)):
         yield f"digits in transcript: {record.text[:60]!r}; is it what Whisper would write?"
     if record.text.isupper() and len(record.text) > 3:
-        yield f"capitals: {record.text[:60]!r}; Whisper writes sentences, see casing: sentence in a domain"
+        yield f"capitals: {record.text[:60]!r}; Whisper writes sentences, `--casing sentence` (casing='sentence') too"
 
 
 def _repeated(good: Sequence[tuple[Record, _Heard]]) -> Iterable[Problem]:
@@ -177,7 +178,7 @@ def _unlisted(listing: Listing) -> list[Problem]:
     return [Problem(str(p.relative_to(listing.path)), "no row: no table names this file") for p in lost if p.name not in bad]
 
 
-def _grouped(word: str, found: Sequence[Problem], limit: int | None) -> Iterable[str]:
+def _grouped(word: str, found: Sequence[Problem], limit: int | None = None) -> Iterable[str]:
     kinds: dict[str, list[Problem]] = {}
     for problem in found:
         kinds.setdefault(problem.what.partition(":")[0], []).append(problem)
@@ -185,4 +186,4 @@ def _grouped(word: str, found: Sequence[Problem], limit: int | None) -> Iterable
         yield f"  {len(of_kind)} {word}{'s' * (len(of_kind) != 1)}: {kind}"
         yield from (f"    {problem}" for problem in of_kind[:limit])
         if limit and len(of_kind) > limit:
-            yield f"    and {len(of_kind) - limit} more"
+            yield f"    and {len(of_kind) - limit} more (--all shows them)"

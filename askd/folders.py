@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from askd.audio import NEEDS_FFMPEG
 from askd.errors import ManifestError, pick
 from askd.records import Problem, Record
 from askd.tables import JSON_LINES, PATHS, TEXTS, Found
@@ -90,7 +91,7 @@ def _no_layout(path: Path, layout: str | None, fitting: list[str]) -> str:
     needs = "".join(f"\n  {name:13} {known.needs}" for name, known in LAYOUTS.items())
     what = f"layout {layout} does not fit" if layout else "no layout fits"
     if fitting:
-        what = f"several layouts fit, {' and '.join(fitting)}; name the one you mean (layout=..., --layout)"
+        what = f"several layouts fit, {' and '.join(fitting)}; name yours, as in `--layout {fitting[0]}` (layout={fitting[0]!r})"
     return f"{path}: {what}. Found: {seen}. Known layouts:{needs}"
 
 
@@ -144,7 +145,8 @@ def _first_line(path: Path) -> str:
 
 def _in_any_format(path: Path) -> Path:
     """The file, or its namesake in another format: corpora are often converted without a new table."""
-    namesakes = [path.with_suffix(suffix) for suffix in SUFFIXES] + [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+    suffixes = [s for suffix in (*SUFFIXES, *NEEDS_FFMPEG) for s in (suffix, suffix.upper())]  # the last: to say what to do
+    namesakes = [path.with_suffix(suffix) for suffix in suffixes] + [path.with_name(path.name + suffix) for suffix in suffixes]
     return next((file for file in (path, *namesakes) if file.is_file()), path)
 
 
@@ -200,7 +202,7 @@ def _librispeech(found: Found, path: Path, part: str | None, root: Path | None) 
         for id, (where, text) in (found.keyed(file) or {}).items():
             known.add(file.with_name(id))
             found.add(where, id, text, _in_any_format(file.with_name(id + SUFFIXES[0])), file.parent.parent.name)
-    for audio in sorted(file for file in path.rglob("[!.]*") if file.suffix in SUFFIXES):
+    for audio in sorted(file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES):
         if audio.with_suffix("") not in known:
             found.problem(found.where(audio), "no transcript: in no .trans.txt beside it")
 

@@ -1,7 +1,8 @@
 """Speech of the Hugging Face Hub, or a local copy of it, through `datasets`; and our clips as a `datasets.Dataset`.
 
     hub:librispeech_clean                                        a preset of data/hub_presets.yaml
-    hub:openslr/librispeech_asr?config=clean&split=train.360     any data set; options are the fields of `HubSource`
+    hub:librispeech_clean?train=train.360&dev=none               options are the fields of `HubSource`
+    hub:some/corpus?split=validated&casing=sentence              one split alone (its role is ``all``), of any data set
     hub:./copies/my_corpus?text=sentence&speaker=client_id       a folder: Hub layout, audiofolder or save_to_disk
 
 `datasets` reads the tables; sound is decoded by `askd.audio` (no torchcodec, no FFmpeg). Streaming, the default, reads a
@@ -25,36 +26,33 @@ from askd.hubsource import HubSource
 from askd.records import Record
 
 PARQUET_COPY = "refs/convert/parquet"
-ROLE_SPLITS = {"train": ("train",), "dev": ("validation", "dev", "valid"), "test": ("test", "eval")}  # usual names, in turn
 
 
 def hub_records(
-    source: HubSource, role_or_split: str, limit: int | None = None, seed: int = 0, shuffle_buffer: int = 0,
-    skip_bad: bool = False,
+    source: HubSource, role_or_split: str, limit: int | None = None, seed: int = 0, skip_bad: bool = False,
 ) -> Iterator[Record]:
-    """The recordings of a split, one after the other; no more than a group of rows and the buffer is in memory.
+    """The recordings of a split, one after the other; no more than a group of rows and the window of the shuffle is in memory.
 
-    Rows are numbered from 0, as in ``dataset[row]``.
+    Rows are numbered from 0, as in ``dataset[row]``. Texts are final: `HubSource.transcript` has been at them.
 
     Args:
         source: from `presets`, `parse_hub` or made by hand.
-        role_or_split: ``train``, ``dev`` or ``test``, or the name of a split.
+        role_or_split: one of ``source.roles``, or the name of a split.
         limit: how many at most; shards that are not needed for them are not opened.
-        seed: of the shuffle.
-        shuffle_buffer: draw from a window of so many rows (0, the default, keeps the order; ours).
+        seed: of the shuffle, where ``source.shuffle`` asks for one.
         skip_bad: leave out rows without a transcript or sound, and say how many.
 
     Raises:
         UnknownName: no such config, split or column; the message lists what exists.
         ManifestError: a row without transcript or sound, or that cannot be read; it is named.
-        AskdError: `datasets` is missing, the Hub out of reach, the data set gated or gone; the message says what to do.
+        AskdError: no such role; `datasets` is missing, the Hub out of reach, the data set gated or gone; it says what to do.
     """
-    if (limit is not None and limit < 1) or shuffle_buffer < 0:
-        raise AskdError(f"limit must be at least 1 and shuffle_buffer at least 0, not {limit} and {shuffle_buffer}")
+    if limit is not None and limit < 1:
+        raise AskdError(f"limit must be at least 1, not {limit}")
     opened, split = _open(source, role_or_split)
     rows = _rows(source, opened, split)
-    if shuffle_buffer:
-        rows = _shuffled(rows, shuffle_buffer, np.random.default_rng(seed))
+    if source.shuffle:
+        rows = _shuffled(rows, source.shuffle, np.random.default_rng(seed))
     return _records(source, rows, split, limit, skip_bad)
 
 
@@ -68,12 +66,14 @@ def _records(source: HubSource, rows: Iterable, split: str, limit: int | None, s
                 raise
             bad, first = bad + 1, first or str(error)
             continue
+        if record is None:
+            continue
         yield record
         good += 1
         if good == limit:
             break
     if bad:
-        print(f"{source.id}, split {split}: left out {bad} rows, the first: {first}")
+        print(f"{source.label}, split {split}: left out {bad} rows, the first: {first}")
 
 
 def _rows(source: HubSource, opened, split: str) -> Iterator[tuple[int, dict]]:
@@ -84,7 +84,7 @@ def _rows(source: HubSource, opened, split: str) -> Iterator[tuple[int, dict]]:
         except StopIteration:
             return
         except Exception as error:
-            raise _explained(source, error, f"{source.id}, split {split}, row {row}") from error
+            raise _explained(source, error, source.where(split, row)) from error
         yield row, values
         row += 1
 
@@ -102,16 +102,20 @@ def _shuffled(rows: Iterable, size: int, rng: np.random.Generator) -> Iterator:
     yield from (window[i] for i in rng.permutation(len(window)))
 
 
-def _record(source: HubSource, split: str, row: int, values: dict) -> Record:
-    where, text = f"{source.id}, split {split}, row {row}", values.get(source.text)
+def _record(source: HubSource, split: str, row: int, values: dict) -> Record | None:
+    """None when the source drops such transcripts."""
+    where, text = source.where(split, row), values.get(source.text)
     if text is not None and not isinstance(text, str):
         raise ManifestError(f"{where}, column {source.text}: {type(text).__name__} instead of a transcript")
-    if not (text or "").strip():
+    text = source.transcript(text or "")
+    if text is None:
+        return None
+    if not text:
         raise ManifestError(f"{where}, column {source.text}: empty transcript")
     audio = _sound(source, values.get(source.audio), f"{where}, column {source.audio}")
     name, speaker = (values.get(column) for column in (source.id_column, source.speaker))
     name = f"{split}-{row:07d}" if name in (None, "") else str(name)
-    return Record(name, text.strip(), name if speaker in (None, "") else str(speaker), audio, where)
+    return Record(name, text, name if speaker in (None, "") else str(speaker), audio, where)
 
 
 def _sound(source: HubSource, value: dict | str | bytes | None, where: str) -> Path | bytes:
@@ -147,17 +151,17 @@ def _open(source: HubSource, role: str) -> tuple:
     """The split, with the columns that are needed and the sound not decoded; and the split's name."""
     if source.gone:
         raise AskdError(f"{source.id}: {source.gone}")
-    datasets = _datasets()
+    datasets, wanted = _datasets(), source.splits(role)
     try:
         if any(Path(source.path, name).is_file() for name in ("state.json", "dataset_dict.json")):  # by save_to_disk
             saved = datasets.load_from_disk(source.path)
             saved = saved if isinstance(saved, dict) else {str(saved.split or "train"): saved}
-            split = _split_name(source, role, saved)
+            split = _split_name(source, wanted, role, saved)
             opened = saved[split]
             columns = _columns(source, opened.features)
         else:
             builder = _builder(source)
-            split = _split_name(source, role, builder.config.data_files)
+            split = _split_name(source, wanted, role, builder.config.data_files)
             opened = builder.as_streaming_dataset(split)
             opened = opened if opened.features else opened._resolve_features()
             columns = _columns(source, opened.features)
@@ -200,13 +204,12 @@ def _builder(source: HubSource, **options):
         raise
 
 
-def _split_name(source: HubSource, role: str, known: Iterable) -> str:
+def _split_name(source: HubSource, wanted: tuple[str, ...], role: str, known: Iterable) -> str:
     known = [str(name) for name in known]
-    named = (source.split or getattr(source, role)) if role in ROLE_SPLITS else role
-    for name in (named,) if named else ROLE_SPLITS[role]:
+    for name in wanted:
         if name in known:
             return name
-    raise UnknownName(f"split of {source.id}", named or role, known)
+    raise UnknownName(f"split of {source.id}", wanted[0] if len(wanted) == 1 else role, known)
 
 
 def _columns(source: HubSource, features: dict) -> list[str]:

@@ -1,5 +1,6 @@
 """Work spread over processes, the same results in the same order whatever their number."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -28,4 +29,14 @@ def in_parallel(
         return map(work, jobs)
     # joblib takes a speech engine that is loaded on first use for a leak, replaces the worker and says so: nothing is lost
     warnings.filterwarnings("ignore", "A worker stopped while some jobs")
-    return Parallel(workers or -1, batch_size=chunk, return_as="generator")(delayed(work)(job) for job in jobs)
+    cache = os.environ.get("ASKD_CACHE")
+    return Parallel(workers or -1, batch_size=chunk, return_as="generator")(delayed(_run)(work, cache, job) for job in jobs)
+
+
+def _run(work: Callable[[Job], Result], cache: str | None, job: Job) -> Result:
+    """A worker of an earlier call has that call's environment."""
+    if cache is None:
+        os.environ.pop("ASKD_CACHE", None)
+    else:
+        os.environ["ASKD_CACHE"] = cache
+    return work(job)

@@ -4,7 +4,7 @@
     askd reproduce --profile smoke
     askd reproduce --profile real --audio-root corpora/
 
-A notebook is done when its source, its parameters and the package are those of its last whole run.
+A notebook is done when its source, its parameters, the package and the data are those of its last whole run.
 """
 
 import os
@@ -12,8 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from askd.corpora import CORPORA, corpus_is_here
 from askd.errors import AskdError, UnknownName
-from askd.files import digest, only_writer, project_dir, read_json, sha256, write_json
+from askd.files import data_dir, digest, only_writer, project_dir, read_json, sha256, write_json
 from askd.runs import Run
 
 NOTEBOOKS = project_dir() / "notebooks"
@@ -52,8 +53,9 @@ def _source_digest(notebook: Path, parameters: dict) -> str:
     import nbformat
 
     cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-    package = sorted((str(p.name), sha256(p)) for p in (project_dir() / "askd").glob("*.py"))
-    return digest([cells, parameters, package], 20)
+    used = [*(project_dir() / "askd").glob("*.py"), *data_dir().glob("*.yaml"), *data_dir().glob("s*/*.txt")]
+    corpora = [corpus_is_here(name) for name in CORPORA]  # a corpus that comes later is not left out for ever
+    return digest([cells, parameters, sorted((p.name, sha256(p)) for p in used), corpora], 20)
 
 
 def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str | None = None, out=sys.stdout) -> Path:

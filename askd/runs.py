@@ -119,7 +119,7 @@ class Run:
         from askd.trainconfig import TrainConfig
 
         s = self.settings()
-        every = max(1, s.steps // 12)
+        every = max(1, s.steps // 8)
         values = dict(
             method=method, decoder_layers=s.decoder_layers, steps=s.steps, batch_size=s.batch_size, encoder_lr=s.encoder_lr,
             decoder_lr=s.decoder_lr, precision=s.precision, seed=s.seed, dev_every=every, checkpoint_every=max(25, every),

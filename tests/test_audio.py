@@ -1,10 +1,14 @@
 """The one door for sound: every format people have, every way a file can be broken."""
 
+import subprocess
+import sys
+
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from askd.audio import read_audio, to_16khz_mono, write_flac
+from askd.audio import duration_s, read_audio, to_16khz_mono, write_flac
 from askd.errors import AudioError
 
 
@@ -54,12 +58,17 @@ def broken(tmp_path, kind):
         path = tmp_path / "half an ogg.opus"
         soundfile.write(path, np.random.default_rng(0).normal(size=320000) * 0.1, 16000, format="OGG", subtype="OPUS")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif "g722" in kind:
+        path = tmp_path / kind.replace(" ", ".")
+        if kind.startswith("empty"):
+            path.touch()
     elif kind == "folder":
         path.mkdir()
     return path
 
 
-BROKEN = ("text", "empty file", "no samples", "nan", "too long", "truncated", "half a wav", "half an ogg", "folder", "missing")
+BROKEN = ("text", "empty file", "no samples", "nan", "too long", "truncated", "half a wav", "half an ogg", "folder", "missing",
+          "empty g722", "missing g722", "missing m4a")
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -67,6 +76,44 @@ def test_broken_files_are_named(tmp_path, kind):
     path = broken(tmp_path, kind)
     with pytest.raises(AudioError, match=str(path.name)):
         read_audio(path)
+    if kind in ("text", "empty file", "no samples", "folder", "missing", "empty g722", "missing g722"):
+        with pytest.raises(AudioError, match=str(path.name)):  # the header tells
+            duration_s(path)
+
+
+def encode(path, codec, seconds=1.0):
+    """A real file of a codec that only FFmpeg writes."""
+    with av.open(str(path), "w", format={".g722": "g722", ".G722": "g722"}.get(path.suffix)) as container:
+        stream = container.add_stream(codec, rate=16000, layout="mono")
+        samples = (32767 * tone(16000, seconds)).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.rate = 16000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.g722", "A.G722"])
+def test_g722_is_read_by_its_suffix(tmp_path, name):
+    path = encode(tmp_path / name, "g722")
+    samples = read_audio(path)
+    assert len(samples) / 16000 == duration_s(path) == pytest.approx(1, abs=0.01)
+    assert np.abs(samples).max() == pytest.approx(0.3, abs=0.05)
+
+
+def test_g722_without_pyav_says_what_to_install(tmp_path):
+    encode(tmp_path / "a.g722", "g722")
+    code = "import sys; sys.modules['av'] = None; from askd.audio import read_audio; read_audio('a.g722')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "askd.errors.AskdError: a.g722:" in result.stderr and "pip install 'askd[speech]'" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["memo.m4a", "memo.AAC", "memo.mp4"])
+def test_what_telephones_record_is_refused_with_the_command_that_converts_it(tmp_path, name):
+    path = encode(tmp_path / name, "aac")
+    for read in (read_audio, duration_s):
+        with pytest.raises(AudioError, match=rf"{name}: .*`ffmpeg -i {name} memo\.flac`"):
+            read(path)
 
 
 def test_loud_audio_is_scaled_not_wrapped(tmp_path):

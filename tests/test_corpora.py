@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -20,21 +21,26 @@ import soundfile
 from test_download import free_port, serving
 
 from askd.audio import read_audio
-from askd.corpora import CORPORA, ROLES, Corpus, CorpusUnavailable, corpus_records, get_corpus, split_ids
+from askd.corpora import CORPORA, ROLES, Corpus, CorpusUnavailable, corpus_is_here, corpus_records, get_corpus, split_ids
 from askd.domains import all_domains
 from askd.errors import AskdError, ManifestError, RunError, UnknownName
 from askd.folders import LAYOUTS
 from askd.runs import Run
 
-TRAIN = {  # id -> speaker; every fourth recording of a test speaker is listed nowhere
+TRAIN = {  # id -> speaker
     "mini_librispeech": {"1088-134315-0000": "1088", "1088-134315-0001": "1088", "118-47824-0003": "118"},
     "speechocean762": {"000360133": "0036", "000360190": "0036", "004820001": "0482"},
     "an4": {"an10-fjmd-b": "fjmd", "cen1-fjmd-b": "fjmd", "an101-mrcb-b": "mrcb"},
     "common_voice": {"sample-000000": "", "sample-000002": ""},
 }
-UNLISTED = {
+TWINS = {  # of train's speakers, with words that dev or test says
+    "mini_librispeech": {f"1088-134315-000{i}": "1088" for i in (7, 8, 9)},
+    "speechocean762": {f"00036013{i}": "0036" for i in (7, 8, 9)}, "an4": {f"an{i}-fjmd-b": "fjmd" for i in (7, 8, 9)},
+    "common_voice": {f"sample-99999{i}": "" for i in (7, 8, 9)},
+}
+UNLISTED = {  # of a test speaker; Common Voice does not tell
     "mini_librispeech": {"1970-28415-9999": "1970"}, "speechocean762": {"001359999": "0135"}, "an4": {"an9999-mdxn-b": "mdxn"},
-    "common_voice": {"sample-999999": ""},
+    "common_voice": {},
 }
 DOWNLOADED = ("mini_librispeech", "speechocean762", "an4")
 
@@ -45,12 +51,15 @@ def speaker_of(name, id):
 
 
 def rows_of(name):
-    """(id, speaker, text, role): all that is listed for dev and test, three of train, one that is listed nowhere."""
+    """(id, speaker, text, role): all that is listed for dev and test, three of train and three whose words are tested, one that
+    is listed nowhere."""
     listed = [(id, role) for role, ids in split_ids(CORPORA[name]).items() for id in sorted(ids)]
     rows = [(id, speaker_of(name, id), f"TEXT OF {id}", role) for id, role in listed]
     rows += [(id, speaker, f"TEXT OF {id}", "train") for id, speaker in TRAIN[name].items()]
-    twin = f"Text of {sorted(split_ids(CORPORA[name])['test'])[0]}!" if name == "common_voice" else "NEVER USED"
-    return rows + [(id, speaker, twin, None) for id, speaker in UNLISTED[name].items()]
+    tested = {role: f"TEXT OF {min(split_ids(CORPORA[name])[role])}" for role in ("dev", "test")}
+    said = (tested["dev"], f"text of - {tested['test'][8:]}!", tested["test"].replace("TEXT", "TEX'T "))
+    rows += [(id, speaker, text, "train") for (id, speaker), text in zip(TWINS[name].items(), said, strict=True)]
+    return rows + [(id, speaker, "NEVER USED", None) for id, speaker in UNLISTED[name].items()]
 
 
 @functools.cache
@@ -217,11 +226,44 @@ def test_common_voice_by_hand_and_as_a_local_copy(tmp_path, cache):
     assert {r.id for r in corpus_records("common_voice", "train")} == set(TRAIN["common_voice"])
 
 
+def test_a_local_copy_without_dev_has_a_train(tmp_path):
+    local("an4", tmp_path, rows_of("an4"))
+    shutil.rmtree(tmp_path / "an4/dev")
+    assert {r.id for r in corpus_records("an4", "train", tmp_path)} == {*TRAIN["an4"], "an7-fjmd-b"}  # its words are dev's
+
+
+def test_bad_rows_of_a_local_copy_are_left_out_when_asked(tmp_path, capsys):
+    local("speechocean762", tmp_path, rows_of("speechocean762"))
+    for role in ("train", "test"):
+        with open(tmp_path / f"speechocean762/{role}/metadata.csv", "a", encoding="utf-8") as file:
+            file.write("gone.flac,HELLO,x\n")
+    for role in ("train", "test"):
+        with pytest.raises(ManifestError, match=rf"(?s){role} .*gone\.flac does not exist"):
+            corpus_records("speechocean762", role, tmp_path)
+        assert corpus_records("speechocean762", role, tmp_path, skip_bad=True)
+        assert capsys.readouterr().out.count("left out 1 problem") == 1  # test's are told of when it is asked for
+
+
+def test_whether_a_corpus_is_here_is_told_without_reading_it(tmp_path, cache, monkeypatch):
+    assert not any(map(corpus_is_here, CORPORA))
+    (tmp_path / "root/an4").mkdir(parents=True)
+    assert corpus_is_here("an4", tmp_path / "root") and not corpus_is_here("an4")
+    assert not corpus_is_here("speechocean762", tmp_path / "root")
+    monkeypatch.setenv("ASKD_AUDIO_ROOT", str(tmp_path / "root"))
+    assert corpus_is_here("an4")
+    (cache / "mini_librispeech").mkdir(parents=True)
+    assert corpus_is_here("mini_librispeech")
+    with pytest.raises(UnknownName, match="did you mean 'an4'"):
+        corpus_is_here("an3")
+    with pytest.raises(AskdError, match=r"nowhere.*is not a folder"):
+        corpus_is_here("an4", tmp_path / "nowhere")
+
+
 def test_a_common_voice_release_put_there_by_hand_keeps_its_own_split(cache):
     for role in ROLES:
         table(cache / f"common_voice/{role}.tsv", ["client_id\tpath\tsentence", f"x{role}\ten_{role}.mp3\tHello {role}."])
         sound(cache / f"common_voice/clips/en_{role}.mp3")
-    assert get_corpus("common_voice") == cache / "common_voice"
+    assert get_corpus("common_voice") == cache / "common_voice" and corpus_is_here("common_voice")
     assert [(r.id, r.speaker, r.text) for r in corpus_records("common_voice", "dev")] == [("en_dev", "xdev", "Hello dev.")]
 
 
@@ -247,8 +289,6 @@ def test_corrupted_archive_is_refused_with_both_digests_and_deleted(archives, ca
 
 
 def test_without_a_published_digest_the_first_download_sets_it(archives, cache):
-    import shutil
-
     name, files = "speechocean762", {"a.tar.gz": archives["speechocean762"]}
     with serving(files) as web:
         corpus = served(name, web, b"")
@@ -402,7 +442,7 @@ def test_committed_lists_are_well_formed(name):
     }[name]  # fmt: skip
     assert not ids["dev"] & ids["test"]
     assert all(re.fullmatch(pattern, id) for id in ids["dev"] | ids["test"])
-    if CORPORA[name].disjoint == "speaker":
+    if name != "common_voice":
         assert not {speaker_of(name, i) for i in ids["dev"]} & {speaker_of(name, i) for i in ids["test"]}
 
 
@@ -410,14 +450,14 @@ def test_committed_lists_are_well_formed(name):
 def test_every_corpus_says_what_it_is(name):
     corpus = CORPORA[name]
     assert corpus.name == name and corpus.layout in LAYOUTS
-    assert corpus.homepage.startswith("http") and all_domains()[name].corpus == name
+    assert all_domains()[name].corpus == name
     assert "--audio-root" in corpus.how_to_get and (f"askd data get {name}" in corpus.how_to_get) == bool(corpus.urls)
 
 
 @pytest.mark.parametrize("checksum", ["5df7d4e78065366204ca6845bb08f490", "md5:123"])
 def test_a_checksum_names_its_kind(checksum):
     with pytest.raises(AskdError, match="checksum must be"):
-        Corpus("x", "csv", "", size_mb=1, checksum=checksum)
+        Corpus("x", "csv", size_mb=1, checksum=checksum)
 
 
 def test_a_run_with_a_corpus_trains_and_tests_on_it(tmp_path, monkeypatch, capsys):

@@ -166,6 +166,58 @@ def test_a_folder_of_ones_own_in_one_line(tmp_path, clips):
     assert get_domain(folder).about == "your own recordings"
 
 
+def test_a_folder_with_half_a_split_leaks_nothing(tmp_path, clips):
+    own_folder(tmp_path, clips[:4]).rename(tmp_path / "train")
+    own_folder(tmp_path, clips[4:6]).rename(tmp_path / "validation")
+    domain = get_domain(tmp_path)
+    assert domain.roles == ("train", "dev", "all")
+    train, dev = ({c.text for c in load_clips(tmp_path, role)} for role in ("train", "dev"))
+    assert train == {c.text for c in clips[:4]} and dev == {c.text for c in clips[4:6]}
+    with pytest.raises(AskdError, match="no 'test' clips, only train, dev, all"):
+        load_clips(tmp_path, "test")
+
+
+def test_a_role_that_falls_empty_is_an_error(tmp_path, clips):
+    with pytest.raises(AskdError, match=r"nothing falls to 'dev'|nothing falls to 'test'"):
+        for role in ("dev", "test"):
+            load_clips(own_folder(tmp_path, clips[:1]) if role == "dev" else tmp_path / "mine", role)
+
+
+def test_a_folder_is_not_taken_for_a_declared_domain(tmp_path, clips):
+    own_folder(tmp_path, clips[:2]).rename(tmp_path / "an4")
+    domain = get_domain(tmp_path / "an4")
+    assert domain.name.endswith("-an4") and domain.name != "an4" and domain.scored_role == "all"
+
+
+def test_casing_and_layout_of_a_folder(tmp_path, clips):
+    folder = own_folder(tmp_path, clips[:2])
+    table = (folder / "metadata.csv").read_text().splitlines()
+    (folder / "metadata.csv").write_text("\n".join([table[0], *(line.upper().replace(".WAV", ".wav") for line in table[1:])]))
+    assert all(c.text.isupper() for c in load_clips(folder, "all"))
+    assert load_clips(folder, "all", casing="sentence")[0].text.capitalize() == clips[0].text.capitalize()
+    with pytest.raises(ManifestError, match="layout kaldi does not fit"):
+        load_clips(folder, "all", layout="kaldi")
+
+
+def test_the_stream_gives_no_held_out_domain():
+    with pytest.raises(AskdError, match="no 'train' clips"):
+        next(clip_stream(["scottish_street"]))
+    with pytest.raises(AskdError, match="only synthetic speech never ends"):
+        next(clip_stream(["mini_librispeech"]))
+
+
+def test_a_hub_split_is_not_three_roles(tmp_path, clips):
+    pytest.importorskip("datasets")
+    (tmp_path / "copy" / "data").mkdir(parents=True)
+    table = get_domain("formant_clean").to_dataset("dev", 3)
+    table.to_parquet(tmp_path / "copy" / "data" / "train-00000-of-00001.parquet")
+    name = f"hub:{tmp_path / 'copy'}?split=train"
+    assert get_domain(name).roles == ("all",) and len(load_clips(name, "all")) == 3
+    with pytest.raises(AskdError, match="no 'dev' clips, only all"):
+        load_clips(name, "dev", 2)
+    assert get_domain(name).to_dataset("all", 2).num_rows == 2
+
+
 def test_bad_recordings_are_named_or_counted(tmp_path, clips, capsys):
     folder = own_folder(tmp_path, clips[:4], 'gone.wav,"never recorded",0\n')
     with pytest.raises(ManifestError, match=r"row 6.*gone\.wav"):

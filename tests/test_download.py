@@ -1,15 +1,22 @@
-"""A download survives broken connections and never leaves a wrong file; against a real web server on this machine."""
+"""A download survives broken connections and never leaves a wrong file; against a real web server on this machine.
+
+So do Debian packages: the real apt-get, told by ``APT_CONFIG`` to know nothing but an archive on that server.
+"""
 
 import contextlib
 import hashlib
 import http.server
 import re
+import shutil
 import socket
+import subprocess
 import threading
 
 import pytest
 
+from askd import packages
 from askd.download import DownloadError, download
+from askd.packages import PackageUnavailable, unpack_deb, unpacked
 
 CONTENT = bytes(range(256)) * 2000  # 512 kB
 
@@ -176,3 +183,100 @@ def test_full_disk_keeps_the_part(tmp_path):
             signal.signal(signal.SIGXFSZ, handler)
         download(web.url("a.bin"), tmp_path / "a.bin", **digests())
     assert web.asked == [None, "bytes=200000-"]
+
+
+needs_apt = pytest.mark.skipif(not (shutil.which("apt-get") and shutil.which("dpkg-deb")), reason="apt-get and dpkg-deb")
+
+
+@pytest.fixture(scope="module")
+def deb(tmp_path_factory) -> bytes:
+    """A real package that holds one file; as large as needs more than one block."""
+    root = tmp_path_factory.mktemp("deb")
+    (root / "package/DEBIAN").mkdir(parents=True)
+    control = "Package: good\nVersion: 1\nArchitecture: all\nMaintainer: A B <a@b.example>\nDescription: one file\n"
+    (root / "package/DEBIAN/control").write_text(control)
+    (root / "package/speech.bin").write_bytes(CONTENT)
+    subprocess.run(["dpkg-deb", "-b", root / "package", root / "good.deb"], check=True, capture_output=True)
+    return (root / "good.deb").read_bytes()
+
+
+@pytest.fixture
+def apt(tmp_path, monkeypatch):
+    """Call it with the address of an archive; nothing of this machine's apt is used or changed."""
+    for folder in ("lists/partial", "cache/archives/partial", "none"):
+        (tmp_path / "apt" / folder).mkdir(parents=True)
+    (tmp_path / "apt/status").touch()
+    (tmp_path / "apt/apt.conf").write_text(
+        f'Dir::State "{tmp_path}/apt"; Dir::State::status "{tmp_path}/apt/status"; Dir::Cache "{tmp_path}/apt/cache";\n'
+        f'Dir::Etc::sourcelist "{tmp_path}/apt/sources.list"; Dir::Etc::sourceparts "{tmp_path}/apt/none";\n'
+        f'Dir::Etc::preferencesparts "{tmp_path}/apt/none"; Acquire::http::Proxy "false"; Acquire::Retries "0";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", f"{tmp_path}/apt/apt.conf")
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(packages, "_failed", {})
+    packages._update.cache_clear()
+    yield lambda url: (tmp_path / "apt/sources.list").write_text(f"deb [trusted=yes] {url} ./\n")
+    packages._update.cache_clear()
+
+
+def archive(**debs) -> dict[str, bytes]:
+    """The files of an archive with an index, as `Web` serves them."""
+    index = "".join(
+        f"Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: A B\nFilename: ./{name}.deb\nSize: {len(content)}\n"
+        f"SHA256: {hashlib.sha256(content).hexdigest()}\nDescription: one file\n\n"
+        for name, content in debs.items()
+    )
+    return {"./Packages": index.encode(), **{f"./{name}.deb": content for name, content in debs.items()}}
+
+
+@needs_apt
+def test_a_package_is_fetched_once_with_the_lists_it_needs(apt, deb):
+    with serving(archive(good=deb)) as web:
+        apt(web.url(""))
+        folder = unpacked("good")
+        assert (folder / "speech.bin").read_bytes() == CONTENT
+        had = len(web.asked)
+        assert unpacked("good") == folder and len(web.asked) == had
+
+
+@needs_apt
+def test_a_package_that_is_missing_or_damaged_is_named_and_stops_no_other(apt, deb):
+    with serving(archive(good=deb, bad=deb[: len(deb) // 2])) as web:
+        apt(web.url(""))
+        for _ in range(2):  # the second time from memory
+            with pytest.raises(PackageUnavailable, match=r"'none' could not be fetched \(E: Unable to locate package none"):
+                unpacked("none")
+            with pytest.raises(PackageUnavailable, match=r"bad\S*\.deb is damaged \(dpkg-deb: error"):
+                unpacked("bad")
+            had = len(web.asked)
+        assert len(web.asked) == had and (unpacked("good") / "speech.bin").is_file()
+        assert not (packages.cache_dir() / "packages/bad").exists()
+
+
+@needs_apt
+@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
+def test_a_damaged_deb_leaves_nothing(tmp_path, deb, keep):
+    (tmp_path / "cut.deb").write_bytes(deb[: int(keep * len(deb)) if keep < 1 else keep])
+    with pytest.raises(PackageUnavailable, match=r"cut\.deb is damaged \(.+\): left out"):
+        unpack_deb(tmp_path / "cut.deb", tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["cut.deb"]
+
+
+@needs_apt
+@pytest.mark.parametrize("silent", [False, True], ids=["refuses", "does not answer"])
+def test_an_archive_out_of_reach_is_waited_for_once(apt, deb, silent, monkeypatch):
+    with serving(archive(good=deb, other=deb)) as web:
+        apt(web.url(""))
+        packages._update()  # the lists of a time with network
+        port = web.server_port
+    monkeypatch.setattr(packages, "APT_LIMIT_S", 1)
+    refused = pytest.raises(PackageUnavailable, match="no answer in 1 s" if silent else "Could not connect to")
+    with socket.create_server(("127.0.0.1", port)) if silent else contextlib.nullcontext(), refused:
+        unpacked("good")
+    with serving(archive(good=deb, other=deb)) as web:  # it is back: who asked again would get both
+        apt(web.url(""))
+        packages._update.cache_clear()
+        for name in ("good", "other"):
+            with pytest.raises(PackageUnavailable, match=f"'{name}' could not be fetched .*(no answer|Could not connect)"):
+                unpacked(name)
+        assert web.asked == []

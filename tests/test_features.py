@@ -1,12 +1,13 @@
 """Log-mel equals transformers', and padding afterwards equals padding before."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from askd.errors import AudioError
+from askd.errors import AudioError, CacheError
 from askd.features import encode, log_mel, log_mels, pad_features, silence_of
 from askd.featurestore import FeatureStore
 
@@ -33,11 +34,20 @@ def test_features_on_disk(clips, tmp_path, monkeypatch):
     store = FeatureStore(clips[:3])
     for row in (2, 0, 1):
         assert torch.equal(store.read(row), log_mels([c.samples() for c in clips[:3]])[row])
-    stamp = store.path.stat().st_mtime_ns
+    last, stamp = store.read(2), store.path.stat().st_mtime_ns
     assert FeatureStore(clips[:3]).path.stat().st_mtime_ns == stamp  # computed once
     with open(store.path, "r+b") as file:
         file.truncate(1000)
-    assert torch.equal(FeatureStore(clips[:3]).read(2), log_mel(clips[2].samples()))  # a cut file is made again
+    again = FeatureStore(clips[:3])  # a cut file is made again
+    assert torch.equal(again.read(2), last)
+    index = store.path.with_suffix(".json")
+    index.write_text(index.read_text()[:30])
+    assert torch.equal(FeatureStore(clips[:3]).read(2), last)
+    with open(store.path, "r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"\0\0\0\7")
+    with pytest.raises(CacheError, match="is damaged: delete it"):
+        FeatureStore(clips[:3]).read(2)
 
 
 def test_broken_clips_are_named_before_training(clips, tmp_path, capsys, monkeypatch):
@@ -49,6 +59,9 @@ def test_broken_clips_are_named_before_training(clips, tmp_path, capsys, monkeyp
     store = FeatureStore([clips[0], bad, clips[1]], skip_bad=True)
     assert store.usable == [clips[0], clips[1]] and "left out 1 of 3" in capsys.readouterr().out
     assert torch.equal(store.read(1), log_mels([clips[0].samples(), clips[1].samples()])[1])
+    assert len(FeatureStore([clips[0], bad, clips[1]], skip_bad=True).usable) == 2
+    (tmp_path / "broken.flac").write_bytes(Path(clips[0].path).read_bytes())  # mended, or the disk is back
+    assert len(FeatureStore([clips[0], bad, clips[1]]).usable) == 3
 
 
 def test_digital_silence_and_near_silence(tiny_en):

@@ -10,7 +10,7 @@ import soundfile
 
 from askd.errors import ManifestError, UnknownName
 from askd.foldercheck import FolderReport, check_folder
-from askd.folders import LAYOUTS, read_folder, sentence_case, usable_records
+from askd.folders import LAYOUTS, SUFFIXES, read_folder, sentence_case, usable_records
 
 TEXT = "the cat sat on the mat"
 
@@ -153,7 +153,7 @@ def test_what_is_no_layout_lists_the_layouts_and_what_is_there(tmp_path):
     audiofolder(tmp_path)
     table(tmp_path / "wav.scp", "u a.wav")
     table(tmp_path / "text", f"u {TEXT}")
-    with pytest.raises(ManifestError, match="several layouts fit, audiofolder and kaldi"):
+    with pytest.raises(ManifestError, match=r"several layouts fit, audiofolder and kaldi.*`--layout audiofolder`"):
         read_folder(tmp_path)
     assert read_folder(tmp_path, "kaldi").records[0].text == TEXT
 
@@ -322,6 +322,42 @@ def test_the_check_reports_every_fault_of_a_folder_at_once_and_flags_no_good_fil
     assert all(f"    {problem}" in text for problem in report.problems)
     for where, kind in warnings.items():
         assert f"    {where}: {kind}: " in text
+    assert "--casing sentence" in text and "more" not in text
+
+
+def test_the_report_shows_every_problem_and_the_first_warnings_of_a_kind(tmp_path):
+    for i in range(7):
+        sound(tmp_path / f"{i}.wav", seed=i)
+    rows = [f"{i}.wav,{'at 8' if i < 5 else 'sat'} on the mat" for i in range(7)] + [f"gone{i}.wav,{TEXT}" for i in range(50)]
+    report = check_folder(table(tmp_path / "t.csv", "path,text", *rows), progress=False)
+    assert (len(report.problems), len(report.warnings)) == (50, 5)
+    short, long = report.as_text(), report.as_text(all_warnings=True)
+    assert all(f"    {problem}" in text for problem in report.problems for text in (short, long))
+    assert [f"    {warning}" in short for warning in report.warnings] == [True] * 4 + [False]
+    assert "    and 1 more (--all shows them)" in short and "more" not in long
+    assert all(f"    {warning}" in long for warning in report.warnings)
+
+
+@pytest.mark.parametrize("suffix", [".WAV", ".FLAC"])
+def test_upper_case_suffixes_are_found_where_a_layout_gives_ids_alone(tmp_path, suffix):
+    for maker in (librispeech, ljspeech, common_voice):
+        path, wanted = maker(tmp_path / maker.__name__)
+        for file in [file for file in path.rglob("*") if file.suffix in SUFFIXES]:
+            soundfile.write(file.with_suffix(suffix), *soundfile.read(file))
+            file.unlink()
+        listing = read_folder(path)
+        assert listing.problems == () and [r.text for r in listing.records] == [text for text, *_ in wanted]
+        assert {r.audio.suffix for r in listing.records} == {suffix} and check_folder(path, progress=False).ok
+        sound((path / "clips" if maker is common_voice else listing.records[0].audio.parent) / f"unlisted{suffix}", seed=9)
+    assert [p.what for p in read_folder(tmp_path / "librispeech").problems] == ["no transcript: in no .trans.txt beside it"]
+
+
+def test_recordings_of_a_telephone_are_named_with_the_command_that_converts_them(tmp_path):
+    path, _ = ljspeech(tmp_path / "lj")
+    (path / "wavs/LJ1.wav").rename(path / "wavs/LJ1.M4A")
+    (path / "wavs/LJ1.M4A").write_bytes(b"\0\0\0\x18ftypM4A ")
+    (problem,) = check_folder(path, progress=False).problems
+    assert problem.where == "metadata.csv, row 1" and "`ffmpeg -i LJ1.M4A LJ1.flac`" in problem.what
 
 
 def test_the_limit_of_duration_is_the_callers(tmp_path):

@@ -111,12 +111,13 @@ def test_a_split_is_read_while_another_is_broken(copy):
 
 def test_shuffle_is_a_seeded_permutation_and_rows_keep_their_names(copy):
     def drawn(seed, **options):
-        return [(r.id, r.text) for r in hub_records(source(copy, **options), "train", seed=seed, shuffle_buffer=4)]
+        return [(r.id, r.text) for r in hub_records(source(copy, **options), "train", seed=seed)]
 
     plain = [(r.id, r.text) for r in hub_records(source(copy), "train")]
-    assert drawn(1) == drawn(1) == drawn(1, streaming=False)
-    assert sorted(drawn(1)) == plain
-    assert len({tuple(drawn(seed)) for seed in range(5)} | {tuple(plain)}) > 3
+    assert drawn(1, shuffle=4) == drawn(1, shuffle=4) == drawn(1, shuffle=4, streaming=False)
+    assert sorted(drawn(1, shuffle=4)) == plain
+    assert len({tuple(drawn(seed, shuffle=4)) for seed in range(5)} | {tuple(plain)}) > 3
+    assert drawn(1) == drawn(2) == plain
 
 
 def test_memory_does_not_grow_with_the_number_of_recordings(tmp_path):
@@ -143,6 +144,8 @@ def test_memory_does_not_grow_with_the_number_of_recordings(tmp_path):
     (dict(test="test.other"), "test", "unknown split of .*'test.other'.*known are test, train"),
     (dict(text="sentence"), "test", r"unknown column \(option text\) of .*'sentence'.*known are audio, name, speaker, text"),
     (dict(speaker="client"), "test", "option speaker.*'client'.*known are audio, name, speaker, text"),
+    (dict(), "all", "unknown split of .*'all'.*known are test, train"),
+    (dict(split="tset"), "all", "unknown split of .*'tset'.*did you mean 'test'"),
     (dict(config="clean"), "test", "unknown config of .*'clean'.*known are default"),
 ])
 @STREAMING
@@ -165,7 +168,7 @@ def test_two_configs(tmp_path, streaming):
     assert [r.text for r in hub_records(source(folder, config="clean", streaming=streaming), "test.100")] == ["sentence 1"]
     assert [r.text for r in hub_records(source(folder, config="clean", test="test.100"), "test")] == ["sentence 1"]
     assert [r.text for r in hub_records(source(folder, config="other", streaming=streaming), "dev")] == ["sentence 2"]
-    assert [r.text for r in hub_records(source(folder, config="clean", split="test.100"), "train")] == ["sentence 1"]
+    assert [r.text for r in hub_records(source(folder, config="clean", split="test.100"), "all")] == ["sentence 1"]
     with pytest.raises(AskdError, match=r"several configs, choose one \(config=NAME\): clean, other"):
         hub_records(source(folder), "test")
     with pytest.raises(UnknownName, match=r"'cleen'.*did you mean 'clean'.*known are clean, other"):
@@ -344,6 +347,11 @@ def test_parse_hub(copy, monkeypatch):
     ("hub:a/b?txt=sentence", UnknownName, "'txt'.*did you mean 'text'.*known are about, audio"),
     ("hub:a/b?trust_remote_code=true", UnknownName, "trust_remote_code"),
     ("hub:a/b?streaming=maybe", AskdError, "streaming must be true or false, not 'maybe'"),
+    ("hub:a/b?shuffle=many", AskdError, "shuffle must be a number of rows, 0 or more, not 'many'"),
+    ("hub:a/b?shuffle=-1", AskdError, "shuffle must be"),
+    ("hub:a/b?casing=upper", AskdError, "casing must be one of"),
+    ("hub:a/b?drop=x", AskdError, "replace and drop are no options; write a preset"),
+    ("hub:a/b?name=x", UnknownName, "'name'"),
     ("hub:a/b?text=", AskdError, "text must name a column"),
     ("hub:./not_here", AskdError, "neither a folder of this machine nor owner/name"),
 ])
@@ -352,10 +360,97 @@ def test_a_wrong_command_line_is_explained(text, error, message):
         parse_hub(text)
 
 
-@pytest.mark.parametrize("options", [dict(limit=0), dict(shuffle_buffer=-1)])
-def test_senseless_numbers_are_refused(copy, options):
-    with pytest.raises(AskdError, match="limit must be at least 1"):
-        hub_records(source(copy), "test", **options)
+def test_a_limit_below_one_is_refused(copy):
+    with pytest.raises(AskdError, match="limit must be at least 1, not 0"):
+        hub_records(source(copy), "test", limit=0)
+
+
+@pytest.mark.parametrize("options, message", [
+    (dict(shuffle=-1), "shuffle must be a number of rows, 0 or more, not -1"),
+    (dict(shuffle=True), "shuffle must be"),
+    (dict(casing="upper"), "casing must be one of as_is, sentence, not 'upper'"),
+    (dict(replace={"": "x"}), "replace must map texts to texts"),
+    (dict(replace=["a", "b"]), "replace must map texts to texts"),
+    (dict(drop="<SIL>"), "drop must be a list of transcripts, not '<SIL>'"),
+    (dict(train="none", dev="none", test="none"), "leaves nothing"),
+])
+def test_a_field_that_does_not_fit_is_named(options, message):
+    with pytest.raises(AskdError, match=message):
+        HubSource("a/b", **options)
+
+
+@pytest.mark.parametrize("text, roles", [
+    ("hub:a/b", ("train", "dev", "test")),
+    ("hub:a/b?dev=none", ("train", "test")),
+    ("hub:a/b?split=x", ("all",)),
+    ("hub:librispeech_clean?split=train.360", ("all",)),
+    ("hub:librispeech_clean", ("train", "dev", "test")),
+    ("hub:earnings22", ("test",)),
+    ("hub:speechocean762", ("train", "test")),
+    ("hub:speechocean762?dev=test&test=none", ("train", "dev")),
+])
+def test_roles(text, roles):
+    assert parse_hub(text).roles == roles
+
+
+@pytest.mark.parametrize("role", ["train", "dev", "test"])
+def test_one_split_never_serves_two_roles(copy, role):
+    with pytest.raises(AskdError, match=f"split=test is one split and has no {role}: say train=.*dev=.*test=.* instead"):
+        hub_records(source(copy, split="test"), role)
+    assert [r.text for r in hub_records(source(copy, split="test"), "all")] == ["sentence 7", "sentence 8", "sentence 9"]
+
+
+def test_a_role_that_does_not_exist_is_refused_before_anything_is_opened():
+    with pytest.raises(AskdError, match="hub:earnings22 has no train split, only test"):
+        hub_records(presets()["earnings22"], "train")  # offline: opening it would say so
+
+
+def test_records_are_named_as_the_user_names_them(copy):
+    assert parse_hub("hub:fleurs").where("test", 17) == "hub:fleurs, split test, row 17"
+    assert parse_hub("hub:a/b?config=c").where("test", 17) == "hub:a/b, split test, row 17"
+    assert [r.where for r in hub_records(source(copy), "test", limit=2)] == [f"hub:{copy}, split test, row {i}" for i in (0, 1)]
+
+
+@pytest.mark.parametrize("preset, given, wanted", [
+    ("gigaspeech", "AS THEY SAY <COMMA> I'LL GO <PERIOD> WILL YOU <QUESTIONMARK>", "As they say, I'll go. Will you?"),
+    ("gigaspeech", "STOP <EXCLAMATIONPOINT>", "Stop!"),
+    ("gigaspeech", "<MUSIC>", None),
+    ("gigaspeech", " <SIL> ", None),
+    ("tedlium", "it 's what i don 't <unk> know", "it's what i don't know"),
+    ("tedlium", "ignore_time_segment_in_scoring", None),
+    ("tedlium", "<unk> <unk>", None),  # dropped by what is left of it
+    ("librispeech_clean", "HE SAID I AM HERE", "He said I am here."),
+    ("ami", "OKAY", "Okay."),
+    ("speechocean762", "MARK IS GOING TO SEE ELEPHANT", "Mark is going to see elephant."),
+    ("fleurs", " Als Is , here ", "Als Is , here"),
+])
+def test_transcripts_of_presets(preset, given, wanted):
+    assert presets()[preset].transcript(given) == wanted
+
+
+def test_replacements_follow_their_order_and_move_no_number():
+    made = HubSource("a/b", replace={"a": "b", "b": "c"}).transcript("a  costs .5 ; b ... and , so ?")
+    assert made == "c costs .5; c... cnd, so?"
+
+
+def test_dropped_rows_are_neither_errors_nor_counted(tmp_path, capsys):
+    table = rows(range(6))
+    for i, text in enumerate(["<SIL>", "ONE <COMMA> TWO", "<NOISE>", "<x>", "THREE", "FOUR"]):
+        table[i]["text"] = text
+    table[0]["audio"] = None  # nobody needs the sound of what is left out
+    write_shard(tmp_path / "tags/data/test-00000-of-00001.parquet", table)
+    tagged = source(tmp_path / "tags", replace={"<COMMA>": ",", "<x>": "<NOISE>"}, drop=["<SIL>", "<NOISE>"], casing="sentence")
+    found = [(r.text, r.id) for r in hub_records(tagged, "test")]
+    assert found == [("One, two.", "test-0000001"), ("Three.", "test-0000004"), ("Four.", "test-0000005")]
+    assert [(r.text, r.id) for r in hub_records(tagged, "test", limit=2)] == found[:2]
+    assert capsys.readouterr().out == ""
+
+
+def test_casing_and_shuffle_from_the_command_line(copy):
+    parsed = parse_hub(f"hub:{copy}?casing=sentence&shuffle=2")
+    assert (parsed.casing, parsed.shuffle) == ("sentence", 2)
+    assert sorted(r.text for r in hub_records(parsed, "test")) == ["Sentence 7.", "Sentence 8.", "Sentence 9."]
+    assert parse_hub("hub:earnings22").shuffle == 3000 and parse_hub("hub:earnings22?shuffle=0").shuffle == 0
 
 
 def test_without_datasets_it_says_what_to_install(copy, monkeypatch):

@@ -67,11 +67,11 @@ def test_collate_predicts_each_token_from_those_before_it(tiny_en, clips):
 
 
 def test_transcripts_that_do_not_fit_are_named(tiny_en, clips):
-    empty = Clip("row-7", "d", "s", "  ", 1.0, clips[0].path)
+    empty = Clip("row-7", "d", "s", "  ", 1.0, clips[0].path, clips[0].sha256)
     with pytest.raises(AskdError, match="row-7: empty"):
         make_examples([empty], *tiny_en)
     with pytest.raises(AskdError, match=r"row-8: \d+ tokens"):
-        make_examples([Clip("row-8", "d", "s", "word " * 500, 1.0, clips[0].path)], *tiny_en)
+        make_examples([Clip("row-8", "d", "s", "word " * 500, 1.0, clips[0].path, clips[0].sha256)], *tiny_en)
 
 
 # ---- targets and objective --------------------------------------------------------------------------------------------
