@@ -102,7 +102,7 @@ def _read_g722(path: str) -> np.ndarray:
         raise AskdError(f"{path}: G.722 is decoded by PyAV, which is not installed; pip install 'askd[speech]'") from None
 
     try:
-        with av.open(path, format="g722") as container:
+        with av.open(os.path.abspath(path), format="g722") as container:  # a relative "a:b.g722" would be a URL
             frames = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
     except av.FFmpegError as error:
         raise AudioError(f"{path}: cannot be read as audio ({error})") from None

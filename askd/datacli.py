@@ -81,6 +81,7 @@ def _list(args) -> None:
 
 
 def _get(args) -> None:
+    from askd.corpora import corpus_is_here, get_corpus
     from askd.domains import domain_names, get_domain, load_clips
     from askd.hubsource import parse_hub
     from askd.packages import PackageUnavailable
@@ -89,13 +90,8 @@ def _get(args) -> None:
     for domain in chosen:
         if domain.hub and (note := parse_hub(domain.hub).note):
             print(f"{domain.name}: {note}")
-        if domain.corpus:
-            from askd.corpora import CorpusUnavailable, corpus_records, get_corpus
-
-            try:  # a local copy will do
-                corpus_records(domain.corpus, "test", args.audio_root)
-            except CorpusUnavailable:
-                print(f"{domain.name} in {get_corpus(domain.corpus)}")
+        if domain.corpus and not corpus_is_here(domain.corpus, args.audio_root):
+            print(f"{domain.name} in {get_corpus(domain.corpus)}")
         if args.role not in domain.roles:
             if args.domains:
                 raise AskdError(f"{domain.name} has no {args.role} clips, only {', '.join(domain.roles)}")
