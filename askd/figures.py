@@ -52,8 +52,8 @@ def spectrograms(titles: Sequence[str], features: Sequence) -> plt.Figure:
         ax.set_visible(False)
     for ax, title, clip in zip(axes.flat, titles, features, strict=False):
         ax.set_visible(True)
-        clip = np.asarray(clip)[:, : clip.shape[-1] // 4 * 4]
-        blocks = clip.reshape(clip.shape[0] // 2, 2, -1, 4).mean((1, 3))  # 2 bands x 40 ms: an eighth of the file
+        clip = np.asarray(clip)[:, : clip.shape[-1] // 8 * 8]
+        blocks = clip.reshape(clip.shape[0] // 2, 2, -1, 8).mean((1, 3))  # 2 bands x 80 ms: a small file, harmonics still show
         extent = (0, clip.shape[-1] / 100, 0, clip.shape[0])
         ax.imshow(blocks, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
         ax.set_title(title, fontsize=9)
