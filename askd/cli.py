@@ -30,13 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="askd", description="Distil speech recognisers with adaptive self-knowledge distillation, and measure them.",
         epilog="askd COMMAND --help shows examples. Cache: $ASKD_CACHE or ~/.cache/askd",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, about: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name, help=about, description=about, epilog=f"examples:\n  {EXAMPLES[name]}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    command = datacli.subcommands(parser, "command", EXAMPLES)
 
     p = command("reproduce", "run all notebooks of a profile, resuming where it stopped")
     p.add_argument("--profile", default="cpu", help="a file in notebooks/profiles (default: cpu)")

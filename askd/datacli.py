@@ -1,6 +1,7 @@
 """``askd data list | get | show | check``: the speech domains from the shell."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from askd.errors import AskdError
@@ -16,15 +17,20 @@ EXAMPLES = {
 }
 
 
+def subcommands(
+    parser: argparse.ArgumentParser, dest: str, examples: dict[str, str]
+) -> Callable[[str, str], argparse.ArgumentParser]:
+    """A function (name, about) that adds a subcommand with its examples; the chosen name ends up in ``dest``."""
+    group = parser.add_subparsers(dest=dest, required=True, metavar=dest.upper())
+    return lambda name, about: group.add_parser(
+        name, help=about, description=about, epilog=f"examples:\n  {examples[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the four actions to the parser of ``askd data``."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-
-    def action(name: str, about: str) -> argparse.ArgumentParser:
-        return actions.add_parser(
-            name, help=about, description=about, epilog=f"examples:\n  {EXAMPLES[name]}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+    action = subcommands(parser, "action", EXAMPLES)
 
     p = action("list", "the declared domains, a line each")
     p.add_argument("--hub", action="store_true", help="the presets for data sets of the Hugging Face Hub instead")
