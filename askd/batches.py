@@ -53,9 +53,18 @@ class Batch:
     labels: Tensor  # (B, L), IGNORE on the prompt and the padding
     rows: tuple[int, ...]  # positions in the list of examples
 
+    @property
+    def flat_labels(self) -> Tensor:
+        """(N,) the labels that are scored, row after row."""
+        return self.labels[self.labels != IGNORE]
+
     def to(self, device) -> "Batch":
         """The same batch on ``device``."""
-        return Batch(self.features.to(device), self.decoder_ids.to(device), self.labels.to(device), self.rows)
+        return Batch(*(t.to(device, non_blocking=True) for t in (self.features, self.decoder_ids, self.labels)), self.rows)
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; a DataLoader calls this."""
+        return Batch(*(t.pin_memory() for t in (self.features, self.decoder_ids, self.labels)), self.rows)
 
 
 def make_examples(
@@ -73,24 +82,35 @@ def make_examples(
         AudioError: a recording cannot be read; it is named.
         AskdError: a transcript is empty or longer than the decoder's 448 positions; the clip is named.
     """
-    prompt = prompt_ids(model)
-    end = model.generation_config.eos_token_id
+    prompt = len(prompt_ids(model))
     store = FeatureStore(clips, model.config.num_mel_bins, skip_bad, progress)
     examples, bad = [], []
     for row, clip in enumerate(store.usable):
-        text = processor.tokenizer(" " + clip.text.strip(), add_special_tokens=False).input_ids  # Whisper's own leading space
-        tokens = (*prompt, *text, end)
-        if not clip.text.strip():
-            bad.append(f"{clip.id}: empty transcript")
-        elif len(tokens) > model.config.max_target_positions:
-            bad.append(f"{clip.id}: {len(tokens)} tokens, more than the decoder's {model.config.max_target_positions}")
-        else:
-            examples.append(Example(clip, store, row, tokens, len(prompt)))
+        try:
+            examples.append(Example(clip, store, row, encode_text(model, processor, clip.text), prompt))
+        except AskdError as error:
+            bad.append(f"{clip.id}: {error}")
     if bad and not skip_bad:
         raise AskdError("; ".join(bad[:5]))
     if bad:
         print(f"left out {len(bad)} of {len(clips)} transcripts: " + "; ".join(bad[:5]))
     return examples
+
+
+def encode_text(model, processor, text: str) -> tuple[int, ...]:
+    """Prompt, text (with Whisper's own leading space) and end as tokens.
+
+    Raises:
+        AskdError: the text is empty, or longer than the decoder's positions.
+    """
+    text = text.strip()
+    if not text:
+        raise AskdError("empty transcript")
+    ids = processor.tokenizer(" " + text, add_special_tokens=False).input_ids
+    tokens = (*prompt_ids(model), *ids, model.generation_config.eos_token_id)
+    if len(tokens) > model.config.max_target_positions:
+        raise AskdError(f"{len(tokens)} tokens, more than the decoder's {model.config.max_target_positions}")
+    return tokens
 
 
 def collate(

@@ -6,17 +6,16 @@ import os
 import sys
 from pathlib import Path
 
-from askd import datacli
+from askd import datacli, pseudolabelcli, runscli, traincli
 from askd.errors import AskdError
 
 EXAMPLES = {
     "reproduce": "askd reproduce\n  askd reproduce --profile smoke\n  askd reproduce --profile real --audio-root corpora/\n"
     "  askd reproduce --profile cpu --fresh",
     "data": "askd data list\n  askd data get --clips 40\n  askd data check my_recordings/    (each action has --help)",
-    "train": "askd train --method askd --steps 300 --out runs/mine/askd\n"
-    "  askd train --method constant_kd --teacher base --decoder-layers 3 --out runs/mine/kd\n"
-    "  askd train --data my_recordings/ formant_noise --train-clips 500 --out runs/mine/own\n"
-    "  askd train --set schedule=cosine --set switch=0.5 --out runs/mine/cosine",
+    "train": traincli.EXAMPLES,
+    "runs": runscli.EXAMPLES,
+    "pseudolabel": pseudolabelcli.EXAMPLES,
     "evaluate": "askd evaluate --model runs/cpu/students/askd --manifest my.csv --audio-root recordings --out scores\n"
     "  askd evaluate --model tiny.en --manifest my_recordings/ --out scores-of-the-teacher\n"
     "  askd evaluate --model tiny.en --data scottish_street hub:fleurs --clips 200 --out scores",
@@ -39,22 +38,11 @@ def _parser() -> argparse.ArgumentParser:
 
     datacli.add_commands(command("data", "list, make, fetch, show and check speech"))
 
-    p = command("train", "distil one student on synthetic speech, public corpora, or your own recordings")
-    p.add_argument("--method", default="askd", help="ce_only, constant_kd, decay_only, self_kd_only or askd (default)")
-    p.add_argument("--teacher", default="tiny.en", help="tiny.en, base, a folder or a Hub id (default: tiny.en)")
-    p.add_argument("--decoder-layers", type=int, help="layers kept of the decoder (default: 2)")
-    p.add_argument("--steps", type=int, help="optimiser steps (default: 300)")
-    p.add_argument("--batch-size", type=int, help="clips a step (default: 16)")
-    p.add_argument("--encoder-lr", type=float)
-    p.add_argument("--decoder-lr", type=float)
-    p.add_argument("--precision", choices=("auto", "fp32", "bf16"))
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--data", nargs="+", metavar="NAME", help="domains, folders or hub:ID (default: all synthetic in-domain ones)")
-    p.add_argument("--train-clips", type=int, default=150, help="clips a domain (default: 150)")
-    p.add_argument("--dev-clips", type=int, default=8, help="clips a domain (default: 8; 0: none)")
-    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a field of the curriculum")
-    datacli.add_source_options(p)
-    p.add_argument("--out", required=True, help="run folder; an unfinished run there goes on")
+    traincli.add_arguments(command("train", "distil one student on synthetic speech, public corpora, or your own recordings"))
+
+    runscli.add_arguments(command("runs", "list training runs, or set some side by side"))
+
+    pseudolabelcli.add_arguments(command("pseudolabel", "transcribe audio with the teacher and keep what can be trusted"))
 
     p = command("evaluate", "score a model on your recordings or on any domain")
     p.add_argument("--model", required=True, help="tiny.en, base, a folder or a Hub id")
@@ -84,33 +72,6 @@ def _reproduce(args) -> None:
     from askd.reproduce import reproduce
 
     reproduce(args.profile, args.fresh, args.audio_root)
-
-
-def _train(args) -> None:
-    import yaml
-
-    from askd.domains import domain_names, get_domain, load_clips
-    from askd.teacher import load_teacher
-    from askd.trainconfig import TrainConfig
-    from askd.training import train
-
-    names = ("method", "decoder_layers", "steps", "batch_size", "encoder_lr", "decoder_lr", "precision", "seed")
-    values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    bad = [item for item in args.set if "=" not in item]
-    if bad:
-        raise AskdError(f"--set {bad[0]}: write FIELD=VALUE, for example --set schedule=cosine")
-    overrides = {key: yaml.safe_load(value) for key, value in (item.split("=", 1) for item in args.set)}
-    config = TrainConfig(**values, overrides=overrides)
-    model, processor = load_teacher(args.teacher)
-    names = args.data or domain_names("in_domain", "synthetic")
-    domains = [get_domain(name) for name in names]
-    options = {"seed": args.seed, "progress": True, **datacli.source_options(args)}
-    clips = [c for d in domains for c in load_clips(d, "train", args.train_clips, **options)]
-    scored = [d for d in domains if "dev" in d.roles] if args.dev_clips else []
-    if not scored:
-        print("no dev clips: only the training loss is logged")
-    dev = [c for d in scored for c in load_clips(d, "dev", args.dev_clips, **options)]
-    print(f"student in {train(config, model, processor, clips, args.out, dev, skip_bad=args.skip_bad)}")
 
 
 def _evaluate(args) -> None:
@@ -166,8 +127,10 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        commands = {"reproduce": _reproduce, "data": datacli.run, "train": _train, "evaluate": _evaluate, "latency": _latency,
-                    "publish": _publish}
+        commands = {
+            "reproduce": _reproduce, "data": datacli.run, "pseudolabel": pseudolabelcli.run, "train": traincli.run,
+            "runs": runscli.run, "evaluate": _evaluate, "latency": _latency, "publish": _publish,
+        }
         return commands[args.command](args) or 0
     except AskdError as error:
         print(f"askd {args.command}: {error}", file=sys.stderr)

@@ -119,7 +119,8 @@ def encode(model, features: Tensor) -> Tensor:
     encoder = model.model.encoder
     hidden = torch.nn.functional.gelu(encoder.conv1(features))  # (B, d, T)
     hidden = torch.nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)  # (B, T/2, d)
-    hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+    # by a call, not by its weight: an offloaded teacher's weights are there only during a call
+    hidden = hidden + encoder.embed_positions(torch.arange(hidden.shape[1], device=hidden.device))
     for layer in encoder.layers:
         output = layer(hidden, None)
         hidden = output[0] if isinstance(output, tuple) else output

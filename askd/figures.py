@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from askd.curriculum import Curriculum
 from askd.runs import DESCRIBED
@@ -204,3 +205,94 @@ def latency_bars(rows: Sequence[Mapping], teacher: str, student: str) -> plt.Fig
     return figure
 
 
+def training_curves(rows: Sequence[Mapping], speed_rows: Sequence[Mapping] = (), title: str = "") -> plt.Figure:
+    """One run over its steps: loss and raw terms, dev cross-entropy, the three weights, learning rate, shares of the step time.
+
+    Args:
+        rows: of metrics.jsonl, at least one.
+        speed_rows: of speed.jsonl; without them the last panel says so.
+        title: of the whole figure, the run's name.
+    """
+    mosaic = [["loss", "dev"], ["loss", "weights"], ["time", "rate"]]
+    figure, axes = plt.subplot_mosaic(mosaic, figsize=(10.4, 7), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    _loss_panel(axes["loss"], rows)
+    _dev_panel(axes["dev"], rows)
+    _time_panel(axes["time"], speed_rows)
+    thin = rows[:: len(rows) // 1000 + 1]
+    steps = np.array([row["step"] for row in thin])
+    bands = np.array([[row[key] for row in thin] for key in ("w_label", "w_teacher", "w_self")])  # (3, steps)
+    axes["weights"].stackplot(steps, bands, colors=["#56B4E9", "#999999", "#D55E00"], alpha=0.85)
+    for name, band, top in zip(("label", "teacher", "self-teacher"), bands, np.cumsum(bands, 0), strict=True):
+        i = int(np.searchsorted(np.cumsum(band), band.sum() / 2))  # half of the band's area lies left of it
+        if i < len(band) and band[i] > 0.15:
+            axes["weights"].text(steps[i], top[i] - band[i] / 2, name, ha="center", va="center", fontsize=9)
+    axes["weights"].set(ylim=(0, 1), title="Weights of the loss terms")
+    axes["rate"].plot(steps, [row["rate"] for row in thin], color="#0072B2")
+    axes["rate"].set(ylim=(0, 1.05), title="Learning rate, share of its peak")
+    switches = [row["step"] for row, before in zip(rows[1:], rows, strict=False) if row["phase"] != before["phase"]]
+    for name in ("loss", "dev", "weights", "rate"):
+        axes[name].set(xlim=(0, rows[-1]["step"]), xlabel="step")
+        axes[name].locator_params(axis="x", nbins=6, integer=True)
+        for step in switches:
+            axes[name].axvline(step, color="black", linewidth=0.8, linestyle=":")
+    return figure
+
+
+def _loss_panel(ax: plt.Axes, rows: Sequence[Mapping]) -> None:
+    """Loss and its terms: every step faint, the moving mean over it, named where it ends."""
+    terms = {"loss": ("#000000", "loss"), "ce": ("#0072B2", "label CE"), "kl_teacher": ("#777777", "teacher KL"),
+             "kl_self": ("#D55E00", "self KL")}
+    ends = []
+    for key, (colour, name) in terms.items():
+        points = [(row["step"], row[key]) for row in rows if row.get(key, 0) > 0]  # a logarithmic scale has no zero
+        if points:
+            x, y = np.array(points).T
+            mean, every = _smooth(y, max(1, len(y) // 15)), len(x) // 500 + 1
+            ax.plot(x, y, color=colour, alpha=0.2, linewidth=0.8, rasterized=len(x) > 1000)
+            ax.plot(x[::every], mean[::every], color=colour, marker=None if len(x) > 2 else ".")
+            if x[-1] < rows[-1]["step"]:  # ends in the middle of the others: named below its first half
+                i = len(x) // 4
+                ax.annotate(name, (x[i], mean[i]), (2, -10), textcoords="offset points", color=colour, va="top")
+            else:
+                ends.append((float(np.log10(mean[-1])), name, colour))
+    ax.set(yscale="log", ylabel="nats a token", title="Loss and its terms")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    gap, last = 0.045 * float(np.diff(np.log10(ax.get_ylim()))[0]), -np.inf
+    for height, name, colour in sorted(ends):
+        last = max(height, last + gap)
+        ax.text(1.015, 10**last, name, color=colour, va="center", transform=ax.get_yaxis_transform())
+
+
+def _dev_panel(ax: plt.Axes, rows: Sequence[Mapping]) -> None:
+    """Dev cross-entropy with its lowest value marked."""
+    ax.set(title="Dev cross-entropy", ylabel="nats a token")
+    points = [(row["step"], row["dev_ce"]) for row in rows if row.get("dev_ce") is not None]
+    if not points:
+        ax.set(yticks=[])
+        ax.text(0.5, 0.5, "no dev clips scored", transform=ax.transAxes, ha="center", color="#777777")
+        return
+    ax.plot(*zip(*points, strict=True), color="#0072B2", marker="o", markersize=3)
+    step, value = min(points, key=lambda point: point[1])
+    ax.plot(step, value, marker="*", markersize=13, color="#D55E00", clip_on=False, zorder=3)
+    ax.margins(y=0.3)
+    side, shift = ("right", -9) if step > rows[-1]["step"] / 2 else ("left", 9)
+    ax.annotate(f"best {value:.4g} at step {step}", (step, value), (shift, -4), textcoords="offset points", ha=side, va="top",
+                color="#D55E00")
+
+
+def _time_panel(ax: plt.Axes, speed_rows: Sequence[Mapping]) -> None:
+    """Shares of the step time, a bar each."""
+    from askd.stepclock import shares
+
+    parts = shares(speed_rows)
+    ax.set(xlabel="% of the step time", title="Where a step's time goes: not recorded", xlim=(0, 100), yticks=[])
+    ax.grid(False)
+    if parts:
+        ax.set_title(f"Where a step's {np.mean([row['seconds'] for row in speed_rows]):.3g} s go")
+        bars = ax.barh(list(parts), [100 * share for share in parts.values()], color="#009E73")
+        ax.bar_label(bars, fmt="%.1f", padding=3, fontsize=9)
+        ax.set(xlim=(0, 110 * max(parts.values())), yticks=range(len(parts)))
+        ax.invert_yaxis()

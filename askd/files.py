@@ -76,6 +76,18 @@ def read_json(path: Path | str) -> object:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+_held = []  # lock files of this process
+
+
+def _let_go_in_child() -> None:
+    """A forked worker that outlives a killed parent for a moment must not hold its folder."""
+    for file in _held:
+        file.close()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 @contextlib.contextmanager
 def only_writer(folder: Path | str) -> Iterator[None]:
     """Hold ``folder`` for this process; a second writer is refused with the holder's pid.
@@ -99,4 +111,8 @@ def only_writer(folder: Path | str) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        _held.append(file)
+        try:
+            yield
+        finally:
+            _held.remove(file)

@@ -11,8 +11,10 @@ group of rows at a time and only the shards it comes to; ``streaming=false`` fir
 that the Hub keeps of it (``revision=refs/convert/parquet``), where a config is a folder.
 """
 
+import contextlib
 import functools
 import io
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -60,7 +62,7 @@ def _records(source: HubSource, rows: Iterable, split: str, limit: int | None, s
     good, bad, first = 0, 0, ""
     for row, values in rows:
         try:
-            record = _record(source, split, row, values)
+            record = hub_record(source, split, row, values)
         except ManifestError as error:
             if not skip_bad:
                 raise
@@ -77,16 +79,13 @@ def _records(source: HubSource, rows: Iterable, split: str, limit: int | None, s
 
 
 def _rows(source: HubSource, opened, split: str) -> Iterator[tuple[int, dict]]:
-    rows, row = iter(opened), 0
-    while True:
-        try:
-            values = next(rows)
-        except StopIteration:
+    rows = iter(opened)
+    for row in itertools.count():
+        with explaining(source, source.where(split, row)):
+            values = next(rows, None)
+        if values is None:
             return
-        except Exception as error:
-            raise _explained(source, error, source.where(split, row)) from error
         yield row, values
-        row += 1
 
 
 def _shuffled(rows: Iterable, size: int, rng: np.random.Generator) -> Iterator:
@@ -102,8 +101,8 @@ def _shuffled(rows: Iterable, size: int, rng: np.random.Generator) -> Iterator:
     yield from (window[i] for i in rng.permutation(len(window)))
 
 
-def _record(source: HubSource, split: str, row: int, values: dict) -> Record | None:
-    """None when the source drops such transcripts."""
+def hub_record(source: HubSource, split: str, row: int, values: dict) -> Record | None:
+    """The recording of a row (its columns in ``values``); None when the source drops such transcripts."""
     where, text = source.where(split, row), values.get(source.text)
     if text is not None and not isinstance(text, str):
         raise ManifestError(f"{where}, column {source.text}: {type(text).__name__} instead of a transcript")
@@ -128,11 +127,8 @@ def _sound(source: HubSource, value: dict | str | bytes | None, where: str) -> P
     if "://" in path:
         from datasets.utils.file_utils import xopen
 
-        try:
-            with xopen(path, "rb") as file:
-                return file.read()
-        except Exception as error:
-            raise _explained(source, error, where) from error
+        with explaining(source, where), xopen(path, "rb") as file:
+            return file.read()
     file = Path(source.path, path) if source.local else Path(path)
     if not file.is_file():
         raise ManifestError(f"{where}: the file {path} is missing")
@@ -149,34 +145,35 @@ def _datasets():
 
 def _open(source: HubSource, role: str) -> tuple:
     """The split, with the columns that are needed and the sound not decoded; and the split's name."""
+    split, columns, opened, builder = found_split(source, role)
+    if builder and builder.name == "parquet" and source.streaming:
+        return _parquet_rows(builder.config.data_files[split], columns), split
+    with explaining(source):
+        if builder and not source.streaming:
+            if isinstance(builder, _datasets().GeneratorBasedBuilder):
+                builder = _builder(source, features=_datasets().Features(opened.features | {source.audio: _undecoded()}))
+            builder.download_and_prepare()
+            opened = builder.as_dataset(split)
+        return opened.select_columns(columns).cast_column(source.audio, _undecoded()), split
+
+
+def found_split(source: HubSource, role: str) -> tuple:
+    """The split's name, the columns that are needed, the split as it lies there, and its builder (None of save_to_disk)."""
     if source.gone:
         raise AskdError(f"{source.id}: {source.gone}")
-    datasets, wanted = _datasets(), source.splits(role)
-    try:
+    datasets, wanted, builder = _datasets(), source.splits(role), None
+    with explaining(source):
         if any(Path(source.path, name).is_file() for name in ("state.json", "dataset_dict.json")):  # by save_to_disk
             saved = datasets.load_from_disk(source.path)
             saved = saved if isinstance(saved, dict) else {str(saved.split or "train"): saved}
             split = _split_name(source, wanted, role, saved)
             opened = saved[split]
-            columns = _columns(source, opened.features)
         else:
             builder = _builder(source)
             split = _split_name(source, wanted, role, builder.config.data_files)
             opened = builder.as_streaming_dataset(split)
             opened = opened if opened.features else opened._resolve_features()
-            columns = _columns(source, opened.features)
-            if source.streaming and builder.name == "parquet":
-                return _parquet_rows(builder.config.data_files[split], columns), split
-            if not source.streaming:
-                if isinstance(builder, datasets.GeneratorBasedBuilder):
-                    builder = _builder(source, features=datasets.Features(opened.features | {source.audio: _undecoded()}))
-                builder.download_and_prepare()
-                opened = builder.as_dataset(split)
-        return opened.select_columns(columns).cast_column(source.audio, _undecoded()), split
-    except AskdError:
-        raise
-    except Exception as error:
-        raise _explained(source, error) from error
+        return split, _columns(source, opened.features), opened, builder
 
 
 def _parquet_rows(files: Iterable[str], columns: list[str]) -> Iterator[dict]:
@@ -206,9 +203,8 @@ def _builder(source: HubSource, **options):
 
 def _split_name(source: HubSource, wanted: tuple[str, ...], role: str, known: Iterable) -> str:
     known = [str(name) for name in known]
-    for name in wanted:
-        if name in known:
-            return name
+    if found := [name for name in wanted if name in known]:
+        return found[0]
     raise UnknownName(f"split of {source.id}", wanted[0] if len(wanted) == 1 else role, known)
 
 
@@ -236,6 +232,17 @@ def _undecoded():
             return {"bytes": value, "path": None} if isinstance(value, bytes) else {"bytes": None, "path": str(value)}
 
     return Undecoded(decode=False)
+
+
+@contextlib.contextmanager
+def explaining(source: HubSource, where: str = "") -> Iterator[None]:
+    """Turn whatever goes wrong inside into an `AskdError` in the user's words: a `ManifestError` that names ``where``."""
+    try:
+        yield
+    except AskdError:
+        raise
+    except Exception as error:
+        raise _explained(source, error, where) from error
 
 
 def _explained(source: HubSource, error: Exception, where: str = "") -> AskdError:
@@ -276,8 +283,7 @@ def clips_to_dataset(clips: Iterable[Clip]):
         raise AskdError("a data set needs at least one clip")
     columns = dict.fromkeys(("text", "speaker", "duration_s", "domain", "id"), datasets.Value("string"))
     features = datasets.Features({"audio": _undecoded(), **columns, "duration_s": datasets.Value("float64")})
-    cache = str(cache_dir() / "datasets")
-    made = datasets.Dataset.from_generator(_examples, features, cache, gen_kwargs={"clips": clips})
+    made = datasets.Dataset.from_generator(_examples, features, str(cache_dir() / "datasets"), gen_kwargs={"clips": clips})
     return made.cast_column("audio", datasets.Audio(sampling_rate=SAMPLING_RATE_HZ, decode=False))
 
 
@@ -285,11 +291,9 @@ def _examples(clips: tuple[Clip, ...]) -> Iterator[dict]:
     import soundfile
 
     for clip in clips:
-        name, content = Path(clip.path).name, io.BytesIO()
+        name, content = Path(clip.path).name, Path(clip.path).read_bytes()
         if name.endswith(G722):  # has no header to know it by: FLAC with the same samples
-            soundfile.write(content, clip.samples(), SAMPLING_RATE_HZ, format="FLAC", subtype="PCM_16")
-            audio = {"bytes": content.getvalue(), "path": f"{name}.flac"}
-        else:
-            audio = {"bytes": Path(clip.path).read_bytes(), "path": name}
-        yield {"audio": audio, "text": clip.text, "speaker": clip.speaker, "duration_s": clip.audio_s,
+            soundfile.write(flac := io.BytesIO(), clip.samples(), SAMPLING_RATE_HZ, format="FLAC", subtype="PCM_16")
+            name, content = f"{name}.flac", flac.getvalue()
+        yield {"audio": {"bytes": content, "path": name}, "text": clip.text, "speaker": clip.speaker, "duration_s": clip.audio_s,
                "domain": clip.domain, "id": clip.id}

@@ -15,7 +15,7 @@ from pathlib import Path
 from askd.corpora import CORPORA, corpus_is_here
 from askd.errors import AskdError, UnknownName
 from askd.files import data_dir, digest, only_writer, project_dir, read_json, sha256, write_json
-from askd.runs import Run
+from askd.runs import Run, Settings
 
 NOTEBOOKS = project_dir() / "notebooks"
 
@@ -42,6 +42,13 @@ def read_profile(name: str) -> dict:
         if unknown := set(profile.get(section) or {}) - known:
             raise AskdError(f"profile {name}: {section} of {', '.join(sorted(unknown))}: no such notebook")
     return profile
+
+
+def settings_of(profile: dict) -> dict:
+    """The fields of `askd.runs.Settings` that a profile sets, as notebook 00 takes them from its parameters."""
+    values = {"teacher" if name == "teacher_name" else name: value
+              for name, value in ((profile.get("parameters") or {}).get("00_quickstart") or {}).items()}
+    return {name: value for name, value in values.items() if name in Settings.__dataclass_fields__}
 
 
 def notebooks() -> list[Path]:

@@ -8,8 +8,7 @@
         notebooks/               executed copies (askd reproduce)
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from askd.clips import Clip
@@ -18,6 +17,7 @@ from askd.domains import domain_names, get_domain, load_clips
 from askd.errors import AskdError, RunError
 from askd.files import project_dir, read_json, write_json
 from askd.packages import PackageUnavailable
+from askd.runinfo import git_state
 
 DESCRIBED = {"ce_only": "CE only", "constant_kd": "constant KD", "decay_only": "decay only", "self_kd_only": "self-KD only",
              "askd": "ASKD"}  # how the methods are called in tables and figures
@@ -32,21 +32,23 @@ class Settings:
     dev_clips: int = 2  # per in-domain domain
     test_clips: int = 3  # per synthetic domain
     real_clips: int = 4  # per domain of real test recordings
-    corpora: tuple[str, ...] = ()  # public corpora that join in: their train, dev and test recordings
+    corpora: tuple[str, ...] = ()  # public corpora and hub:ID that join in: their train, dev and test recordings
     corpus_train_clips: int = 6  # per corpus
+    streaming: bool = False  # train on the corpora alone (hub:ID in Parquet), read as the steps need them
     steps: int = 6
     batch_size: int = 4
     decoder_layers: int | None = 2
     encoder_lr: float = 3e-5
     decoder_lr: float = 1e-4
     precision: str = "fp32"
+    training: dict = field(default_factory=dict)  # any other field of askd.trainconfig.TrainConfig
     seed: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "corpora", tuple(self.corpora))  # JSON and papermill give lists
         for name in self.corpora:
-            if get_domain(name).source != "folder":
-                raise AskdError(f"settings: corpora: {name} is not a public corpus of data/domains.yaml")
+            if get_domain(name).source not in ("folder", "hub"):
+                raise AskdError(f"settings: corpora: {name} is neither a public corpus of data/domains.yaml nor hub:ID")
         for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "corpus_train_clips", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
@@ -69,7 +71,7 @@ class Run:
 
     def start(self, **settings) -> Settings:
         """Write ``settings.json`` and return the settings; unknown names are refused."""
-        known = {field.name for field in fields(Settings)}
+        known = {f.name for f in fields(Settings)}
         if unknown := set(settings) - known:
             raise AskdError(f"unknown setting {', '.join(sorted(unknown))}: known are {', '.join(sorted(known))}")
         chosen = Settings(**settings)
@@ -124,16 +126,23 @@ class Run:
             method=method, decoder_layers=s.decoder_layers, steps=s.steps, batch_size=s.batch_size, encoder_lr=s.encoder_lr,
             decoder_lr=s.decoder_lr, precision=s.precision, seed=s.seed, dev_every=every, checkpoint_every=max(25, every),
         )
-        return TrainConfig(**values | changes)
+        return TrainConfig(**values | s.training | changes)
 
     def train(self, method: str, teacher, processor, progress: bool = False, **changes) -> Path:
         """Train one method of this run into ``students/<method>``; returns at once when it is done already."""
+        from askd.processes import all_processes
+        from askd.traindata import open_stream
         from askd.training import train
 
-        return train(
-            self.train_config(method, **changes), teacher, processor, self.clips("train", progress), self.student(method),
-            self.clips("dev"), progress,
-        )
+        config, s = self.train_config(method, **changes), self.settings()
+        with all_processes().main_process_first():  # what has to be made or fetched is so once
+            if s.streaming:
+                domains = [d for d in map(get_domain, s.corpora) if "train" in d.roles]
+                clips = open_stream(domains, teacher, processor, config)
+            else:
+                clips = self.clips("train", progress)
+            dev = self.clips("dev")
+        return train(config, teacher, processor, clips, self.student(method), dev, progress)
 
     def trained(self) -> list[str]:
         """Methods with a finished student, in the order they are usually listed."""
@@ -153,16 +162,10 @@ class Run:
 
 def provenance(settings: Settings | None = None) -> dict:
     """Commit, settings, machine and versions of a result."""
-    import subprocess
-
     from askd.latency import machine
 
-    def git(*args: Sequence[str]) -> str:
-        result = subprocess.run(["git", *args], cwd=project_dir(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        return result.stdout.strip()
-
+    git = git_state()
     return {
-        "commit": git("rev-parse", "--short=12", "HEAD") or None,
-        "changed": bool(git("status", "--porcelain", "--", "askd", "data", ":!data/results", ":!data/README.md")),
-        "settings": asdict(settings) if settings else None, "machine": machine(),
+        "commit": git["commit"], "changed": bool(git["dirty"]), "settings": asdict(settings) if settings else None,
+        "machine": machine(),
     }

@@ -33,5 +33,6 @@ class SelfTeacher:
         momentum = self.momentum if self.kind == "ema" else (0.0 if phase == "A" else 1.0)
         if momentum == 1:
             return
-        for own, new in zip(self.model.parameters(), student.parameters(), strict=True):
-            own.lerp_(new.detach().to(own.dtype), 1 - momentum)
+        pairs = zip(self.model.parameters(), student.parameters(), strict=True)
+        moving = [(own, new.detach()) for own, new in pairs if new.requires_grad]  # the others never differ
+        torch._foreach_lerp_(*map(list, zip(*moving, strict=True)), 1 - momentum)

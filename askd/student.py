@@ -5,9 +5,13 @@
 """
 
 import copy
+import os
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from torch import nn
 
 from askd.errors import AskdError
@@ -67,3 +71,18 @@ def make_student(teacher, decoder_layers: int | Sequence[int] | None = 2, encode
     # Word-timestamp heads are numbered by the teacher's layers: they would point at the wrong ones.
     student.generation_config.alignment_heads = None
     return student.train()
+
+
+def save_model(model, processor, folder: Path | str) -> None:
+    """Write a plain transformers folder (safetensors) that `askd.load_teacher` and the ASR pipeline read."""
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}  # safetensors is row-major
+    training = model.training
+    try:
+        model.eval().save_pretrained(folder, state_dict=state)
+    except SafetensorError as error:
+        if code := re.search(r"os error (\d+)", str(error)):  # a full disk, in safetensors' words
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
+        raise
+    finally:
+        model.train(training)
+    processor.save_pretrained(folder)

@@ -1,45 +1,50 @@
 """The teacher's answers, computed once: for every label token its K most probable tokens and the rest of the mass.
 
 The teacher must see its padded 30 s, which costs more than the whole student step on a short clip. So its targets are
-cached, in parts that are content-addressed by (teacher's weights, clips and transcripts, K, temperature): interrupted
-work goes on where it stopped, and all methods and seeds share them.
+kept in the cache, in parts of 64 clips, content-addressed by (teacher's weights, clips with prompt and transcripts, K,
+temperature, precision): interrupted work goes on where it stopped, several processes share it, and all methods and seeds
+read the same files. They are mapped into memory, not read: a million clips cost address space, and each batch its own
+pages. About 12 kB a clip of 30 tokens at K = 64.
 """
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from askd.batches import Batch, Example, collate
-from askd.features import FULL_CONTEXT, encode
+from askd.features import FULL_CONTEXT, encode, pad_features
 from askd.files import cache_dir, digest, replacing
 from askd.losses import IGNORE, topk_log_probs
 
 PART = 64  # clips a cache file
 
 
-@dataclass(frozen=True)
 class TeacherTargets:
-    """Targets of all label tokens, concatenated over the examples in order; ``offsets`` says where each begins."""
+    """Targets of all label tokens of a list of examples, in files that are mapped into memory."""
 
-    ids: Tensor  # (N, K) int32
-    log_kept: Tensor  # (N, K) float16, log p^tau
-    log_rest: Tensor  # (N,) float32
-    label_log_prob: Tensor  # (N,) float32, log p(y) at temperature 1
-    argmax_right: Tensor  # (N,) bool, whether the teacher's best token is the label
-    offsets: Tensor  # (examples + 1,) int64
-    temperature: float
+    def __init__(self, parts: Sequence[dict[str, Tensor]], label_tokens: Sequence[int], temperature: float):
+        """
+        Args:
+            parts: of each `PART` examples in order, the concatenated fields of `TokenTargets`.
+            label_tokens: number of label tokens of each example.
+            temperature: tau of the stored distributions.
+        """
+        self.parts, self.temperature = parts, temperature
+        self._ends = np.concatenate([np.cumsum(label_tokens[i : i + PART]) for i in range(0, len(label_tokens), PART)])
+        self._counts = np.asarray(label_tokens)
 
     def of(self, batch: Batch) -> "TokenTargets":
-        """The targets of a batch's label positions, in row-major order, as ``labels[labels != IGNORE]`` gives them."""
-        index = torch.cat([torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in batch.rows])
-        device = batch.labels.device
-        return TokenTargets(
-            self.ids[index].long().to(device), self.log_kept[index].float().to(device), self.log_rest[index].to(device),
-            self.label_log_prob[index].to(device), self.argmax_right[index].to(device),
-        )
+        """The targets of a batch's label positions, in row-major order, as ``batch.flat_labels`` gives them."""
+        spans = [(self.parts[i // PART], int(self._ends[i] - self._counts[i]), int(self._ends[i])) for i in batch.rows]
+        fields = {name: torch.cat([part[name][a:b] for part, a, b in spans]) for name in TokenTargets.__dataclass_fields__}
+        fields |= {"ids": fields["ids"].long(), "log_kept": fields["log_kept"].float()}
+        return TokenTargets(**{name: value.to(batch.labels.device) for name, value in fields.items()})
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class TokenTargets:
 
 def weights_digest(model) -> str:
     """Digest of all parameters: two models with equal weights share their cached targets."""
+    if hasattr(model, "askd_digest"):  # askd/bigteacher.py has put its weights elsewhere
+        return model.askd_digest
     state = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         state.update(name.encode())
@@ -77,12 +84,34 @@ def label_logits(model, batch: Batch, encoded: Tensor | None = None) -> Tensor:
     return model.proj_out(hidden[batch.labels != IGNORE])
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: the student's gradient passes through the divergence
+def token_targets(
+    teacher, batch: Batch, k: int, temperature: float, autocast: torch.dtype | None = None, encoded: Tensor | None = None
+) -> TokenTargets:
+    """The teacher's answers on one batch, whose features are padded to its 30 s here.
+
+    Args:
+        teacher: Whisper in eval mode.
+        batch: of any context.
+        k, temperature, autocast: as in `teacher_targets`.
+        encoded: its encoder's output (B, 1500, d), when that is there already.
+    """
+    labels = batch.flat_labels  # (N,)
+    with torch.autocast(labels.device.type, dtype=autocast, enabled=autocast is not None):
+        if encoded is None:
+            encoded = encode(teacher, pad_features(batch.features, FULL_CONTEXT))
+        logits = label_logits(teacher, batch, encoded).float()  # (N, V)
+    ids, log_kept, log_rest = topk_log_probs(logits, k, temperature)
+    label_log_prob = logits.gather(1, labels[:, None])[:, 0] - logits.logsumexp(-1)
+    return TokenTargets(ids, log_kept, log_rest, label_log_prob, ids[:, 0] == labels)
+
+
+@torch.no_grad()
 def teacher_targets(
     teacher, examples: Sequence[Example], k: int = 64, temperature: float = 2.0, batch_size: int = 8,
-    autocast: torch.dtype | None = None, progress: bool = False,
+    autocast: torch.dtype | None = None, progress: bool = False, process: int = 0, processes: int = 1,
 ) -> TeacherTargets:
-    """Run the teacher once over all examples, or read what an earlier run left in the cache.
+    """Run the teacher once over all examples, or map what an earlier run left in the cache.
 
     Args:
         teacher: Whisper in eval mode, any device; it sees the full 30 s context.
@@ -92,43 +121,55 @@ def teacher_targets(
         batch_size: clips a pass.
         autocast: dtype for the matrix products, or None.
         progress: show a progress bar with ETA.
+        process, processes: of several processes that share the cache, each computes its share first; call again with the
+            defaults, once all are through, to read everything.
     """
-    from safetensors.torch import load_file, save_file
     from tqdm.auto import tqdm
 
     weights = weights_digest(teacher)
-    device = next(teacher.parameters()).device
-    parts = []
+    parts: list[dict | None] = []
     with tqdm(total=len(examples), desc="teacher targets", unit="clip", disable=not progress) as bar:
         for start in range(0, len(examples), PART):
             part = examples[start : start + PART]
             key = digest([weights, k, temperature, str(autocast), [(e.clip.sha256, e.tokens) for e in part]], 20)
             path = cache_dir() / "targets" / f"{key}.safetensors"
-            try:
-                parts.append(load_file(path))
-            except Exception:  # missing, or damaged by a crash: made again
-                rows = [
-                    _run(teacher, part[i : i + batch_size], k, temperature, device, autocast)
-                    for i in range(0, len(part), batch_size)
-                ]
-                parts.append({name: torch.cat([row[name] for row in rows]) for name in rows[0]})
-                with replacing(path) as scratch:
-                    save_file(parts[-1], scratch)
+            if processes == 1 or start // PART % processes == process:
+                parts.append(_kept(path) or _computed(path, teacher, part, k, temperature, batch_size, autocast))
             bar.update(len(part))
-    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    lengths = torch.tensor([0] + [e.label_tokens for e in examples])
-    return TeacherTargets(**joined, offsets=lengths.cumsum(0), temperature=temperature)
+    return TeacherTargets(parts, [e.label_tokens for e in examples], temperature)
 
 
-def _run(teacher, examples, k, temperature, device, autocast) -> dict[str, Tensor]:
-    batch = collate(examples, range(len(examples)), frames=FULL_CONTEXT).to(device)
-    with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        logits = label_logits(teacher, batch).float()  # (N, V)
-    labels = batch.labels[batch.labels != IGNORE]  # (N,)
-    ids, log_kept, log_rest = topk_log_probs(logits, k, temperature)
-    label_log_prob = logits.log_softmax(-1).gather(1, labels[:, None])[:, 0]
-    out = {
-        "ids": ids.int(), "log_kept": log_kept.half(), "log_rest": log_rest,
-        "label_log_prob": label_log_prob, "argmax_right": ids[:, 0] == labels,
-    }
-    return {name: value.cpu().contiguous() for name, value in out.items()}
+def _checksum(fields: dict[str, Tensor]) -> str:
+    value = 0
+    for name in sorted(fields):
+        value = zlib.crc32(fields[name].contiguous().view(torch.uint8).numpy(), value)
+    return f"{value:08x}"
+
+
+def _kept(path: Path) -> dict[str, Tensor] | None:
+    """The fields of a part, mapped; None when it is missing, cut or corrupted."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            fields = {name: file.get_tensor(name) for name in TokenTargets.__dataclass_fields__}
+            return fields if (file.metadata() or {}).get("crc32") == _checksum(fields) else None
+    except (OSError, SafetensorError):
+        return None
+
+
+def _computed(path: Path, teacher, examples, k, temperature, batch_size, autocast) -> dict[str, Tensor]:
+    from safetensors.torch import save_file
+
+    device, rows = next(teacher.parameters()).device, []
+    if device.type == "meta":  # offloaded: accelerate brings weights and inputs together
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for start in range(0, len(examples), batch_size):
+        chosen = examples[start : start + batch_size]
+        batch = collate(chosen, range(len(chosen))).to(device)
+        rows.append(token_targets(teacher, batch, k, temperature, autocast))
+    fields = {name: torch.cat([getattr(row, name) for row in rows]).cpu() for name in TokenTargets.__dataclass_fields__}
+    fields |= {"ids": fields["ids"].int(), "log_kept": fields["log_kept"].half()}
+    with replacing(path) as scratch:
+        save_file(fields, scratch, metadata={"crc32": _checksum(fields)})
+    return _kept(path) or fields

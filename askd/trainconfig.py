@@ -1,11 +1,14 @@
 """Settings of a training run, checked when they are made."""
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from askd.curriculum import Curriculum, get_method
 from askd.errors import AskdError
+
+RUNTIME = ("checkpoint_every", "workers", "track")  # settings that change nothing in the student
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,29 @@ class TrainConfig:
     encoder_layers: int | tuple[int, ...] | None = None
     steps: int = 300
     batch_size: int = 16  # clips an optimiser step
-    micro_batch_size: int | None = None  # clips a forward pass; None: the whole batch
+    micro_batch_size: int | None = None  # clips a forward pass of one process; None: the batch over the number of processes
     encoder_lr: float = 5e-5
     decoder_lr: float = 2e-4
     warmup: float = 0.1  # share of the steps
+    freeze_encoder: bool = False  # distil-whisper freezes it; one encoder pass then serves student and self-teacher
     train_vocabulary: bool = False  # half of a small Whisper; frozen, a step is a fifth faster and rare words are kept (ours)
     weight_decay: float = 0.0  # distil-whisper
     clip_norm: float = 1.0  # distil-whisper
     temperature: float = 2.0  # distil-whisper
     top_k: int = 64
     momentum: float = 0.99  # of the EMA self-teacher
-    pad_s: tuple[float, float] = (0.2, 2.0)  # random trailing silence of the student's context, seconds
+    context: str = "clip"  # what the student hears: clip: its own length; full: 30 s, as Whisper and distil-whisper
+    pad_s: tuple[float, float] = (0.2, 2.0)  # random trailing silence of the clip's context, seconds
+    targets: str = "cached"  # the teacher's answers: cached: once for all runs; online: in every step (distil-whisper)
+    teacher_memory: str = "full"  # full | 8bit | offload | fsdp, see askd/bigteacher.py
     precision: str = "auto"  # auto | fp32 | bf16
+    gradient_checkpointing: bool = False  # activations are computed twice and not kept
+    compile: bool = False  # torch.compile, layer by layer
     seed: int = 0
     checkpoint_every: int = 50  # steps
     dev_every: int = 25  # steps
+    workers: int = 1  # processes that read ahead
+    track: str = "tensorboard"  # where curves go: tensorboard, wandb, mlflow, several with commas, or none
 
     def __post_init__(self):
         self.curriculum()  # checks method and overrides
@@ -44,10 +55,32 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise AskdError(f"{name} must be positive, not {getattr(self, name)}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise AskdError(f"precision must be auto, fp32 or bf16, not {self.precision!r}")
+        choices = {"precision": ("auto", "fp32", "bf16"), "context": ("clip", "full"), "targets": ("cached", "online"),
+                   "teacher_memory": ("full", "8bit", "offload", "fsdp")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise AskdError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        if self.teacher_memory == "fsdp" and self.targets == "cached":
+            raise AskdError("a sharded teacher answers all processes at once: teacher_memory fsdp needs targets online")
+        if self.micro_batch_size is not None and not 0 < self.micro_batch_size <= self.batch_size:
+            raise AskdError(f"micro_batch_size must lie in [1, {self.batch_size}] (the batch), not {self.micro_batch_size}")
+        if self.workers < 0:
+            raise AskdError(f"workers must be 0 or more, not {self.workers}")
         if not 0 <= self.warmup < 1:
             raise AskdError(f"warmup must lie in [0, 1), not {self.warmup}")
+
+    def micro_batch(self, processes: int = 1) -> int:
+        """Clips a forward pass of one process."""
+        return self.micro_batch_size or -(-self.batch_size // processes)
+
+    def lanes(self, processes: int = 1) -> int:
+        """Micro-batches a step, over all processes."""
+        return -(-self.batch_size // self.micro_batch(processes))
+
+    def recorded(self) -> dict:
+        """The settings that decide what comes out, as JSON holds them; a run that differs in the others may go on."""
+        config = {name: value for name, value in asdict(self).items() if name not in RUNTIME}
+        return json.loads(json.dumps({"config": config, "curriculum": asdict(self.curriculum())}))
 
     def curriculum(self) -> Curriculum:
         """The method's curriculum with the overrides applied."""

@@ -7,7 +7,8 @@
                                                                          test_project.py, test_training.py
     corrupted caches: clips, features, targets, converted weights        test_domains.py, test_features.py, test_training.py,
                                                                          test_teacher.py
-    kill -9 and resume, loss NaN, second run in the same folder          test_training.py
+    kill -9 and resume                                                   test_resume.py
+    loss NaN, second run in the same folder                              test_training.py
     interrupted download, wrong checksum                                 test_download.py, test_corpora.py
     here: truncated wheel, half-written checkpoint, disk full, pickled weights
 """
@@ -22,6 +23,7 @@ import pytest
 import torch
 
 from askd import teacher
+from askd.checkpoints import checkpoints
 from askd.errors import AskdError, RunError
 from askd.files import cache_dir
 from askd.teacher import load_teacher
@@ -68,52 +70,45 @@ def interrupted(toy, tiny_en, clips, tmp_path):
     )
     arguments = [str(tmp_path / "toy"), str(folder), json.dumps(FAST)]
     assert subprocess.run([sys.executable, "-c", script, *arguments]).returncode == 9
-    assert (folder / "checkpoint.pt").is_file() and (folder / "checkpoint.previous.pt").is_file()
+    assert [path.name[:13] for path in checkpoints(folder)] == ["step-00000004", "step-00000002"]
     toy, _ = load_teacher(tmp_path / "toy")
     return config, toy, processor, folder, weights(tmp_path / "whole")
 
 
-def test_a_half_written_checkpoint_gives_way_to_the_one_before(interrupted, clips, capsys):
+@pytest.mark.parametrize("damage", ["cut", "bit"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(interrupted, clips, capsys, damage):
     config, toy, processor, folder, expected = interrupted
-    path = folder / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path = checkpoints(folder)[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4  # a tensor's digit: torch itself would not notice
+    path.write_bytes(content if damage == "bit" else content[: len(content) // 2])
     train(config, toy, processor, clips, folder, progress=False)
-    assert "going on from the one before it, step 2" in capsys.readouterr().out
+    assert "going on from the one before it, step-00000002" in capsys.readouterr().out
     assert [row["step"] for row in read_metrics(folder)] == list(range(1, 9))
     assert all(torch.equal(a, expected[name]) for name, a in weights(folder).items())
 
 
 def test_no_whole_checkpoint_is_an_error_that_says_what_to_do(interrupted, clips):
     config, toy, processor, folder, _ = interrupted
-    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
-        (folder / name).write_bytes(b"half a checkpoint")
-    with pytest.raises(RunError, match=r"checkpoint\.pt cannot be read.*delete"):
+    for path in checkpoints(folder):
+        path.write_bytes(b"half a checkpoint")
+    with pytest.raises(RunError, match=r"step-00000004.* is damaged.*step-00000002.*delete"):
         train(config, toy, processor, clips, folder, progress=False)
 
 
 def test_disk_full_keeps_the_last_checkpoint(interrupted, clips, tmp_path):
     """A real write error: the kernel refuses to let any file of the process grow beyond the limit."""
     config, toy, processor, folder, expected = interrupted
-    limit = (folder / "checkpoint.pt").stat().st_size // 2
-    saved = (folder / "checkpoint.pt").read_bytes()
-    script = (
-        "import sys; from askd.teacher import load_teacher; from askd.domains import load_clips; import json\n"
-        "from askd import cli, training\n"
-        "def run(args):\n"
-        "    teacher, processor = load_teacher(sys.argv[1])\n"
-        "    clips = load_clips('neural_clean', 'train', 6) + load_clips('formant_telephone', 'train', 6)\n"
-        "    config = training.TrainConfig(method='ce_only', **json.loads(sys.argv[3]))\n"
-        "    training.train(config, teacher, processor, clips, sys.argv[2], progress=False)\n"
-        "cli._train = run\n"
-        "sys.exit(cli.main(['train', '--out', 'x']))\n"
-    )
-    arguments = [str(tmp_path / "toy"), str(folder), json.dumps(FAST)]
+    saved = {path: path.read_bytes() for path in checkpoints(folder)}
+    limit = min(len(content) for content in saved.values()) // 2
+    command = [sys.executable, "-m", "askd", "train", "--method", "ce_only", "--teacher", str(tmp_path / "toy"), "--data",
+               "neural_clean", "formant_telephone", "--train-clips", "6", "--dev-clips", "0", "--out", str(folder)]
+    command += [f"--set={name}={value}" for name, value in FAST.items()]
     result = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        command, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     )
     assert result.returncode == 2 and "the disk is full" in result.stderr, result.stderr
-    assert (folder / "checkpoint.pt").read_bytes() == saved and not list(folder.glob(".checkpoint*"))
+    assert {path: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == saved  # and nothing half-written
     train(config, toy, processor, clips, folder, progress=False)
     assert all(torch.equal(a, expected[name]) for name, a in weights(folder).items())
 

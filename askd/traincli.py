@@ -1,0 +1,120 @@
+"""``askd train``: one student, from the shell, in one process or under ``accelerate launch``."""
+
+import argparse
+
+from askd.datacli import add_source_options, source_options
+from askd.errors import AskdError
+
+EXAMPLES = (
+    "askd train --method askd --steps 300 --out runs/mine/askd\n"
+    "  askd train --method constant_kd --teacher base --decoder-layers 3 --out runs/mine/kd\n"
+    "  askd train --data my_recordings/ formant_noise --train-clips 500 --out runs/mine/own\n"
+    "  askd train --set schedule=cosine --set switch=0.5 --set micro_batch_size=8 --out runs/mine/cosine\n"
+    "  askd train --profile gpu --method constant_kd                            # into runs/gpu/students/constant_kd\n"
+    "  accelerate launch --num_processes 8 -m askd train --profile paper        # DDP on eight GPUs\n"
+    "  askd train --data hub:librispeech_clean --stream --set targets=online --out runs/mine/streamed"
+)
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    p.add_argument("--method", default="askd", help="ce_only, constant_kd, decay_only, self_kd_only or askd (default)")
+    p.add_argument("--teacher", help="tiny.en, base, a folder or a Hub id (default: tiny.en)")
+    p.add_argument("--decoder-layers", type=int, help="layers kept of the decoder (default: 2)")
+    p.add_argument("--steps", type=int, help="optimiser steps (default: 300)")
+    p.add_argument("--batch-size", type=int, help="clips a step, over all processes (default: 16)")
+    p.add_argument("--encoder-lr", type=float)
+    p.add_argument("--decoder-lr", type=float)
+    p.add_argument("--precision", choices=("auto", "fp32", "bf16"))
+    p.add_argument("--seed", type=int)
+    p.add_argument("--track", help="tensorboard (default), wandb, mlflow, several with commas, or none")
+    p.add_argument("--data", nargs="+", metavar="NAME", help="domains, folders or hub:ID (default: all synthetic in-domain ones)")
+    p.add_argument("--stream", action="store_true", help="read --data (Parquet, hub:ID) as the steps need it, without a cache")
+    p.add_argument("--train-clips", type=int, default=150, help="clips a domain (default: 150)")
+    p.add_argument("--dev-clips", type=int, default=8, help="clips a domain (default: 8; 0: none)")
+    p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
+                   help="any other field of askd.trainconfig.TrainConfig or askd.curriculum.Curriculum")
+    p.add_argument("--profile", help="train as this profile's notebooks do: its teacher, speech and settings")
+    add_source_options(p)
+    p.add_argument("--out", help="run folder; an unfinished run there goes on (default with --profile: in runs/)")
+
+
+def _settings(args) -> dict:
+    """What was asked for, as fields of TrainConfig; fields of the curriculum go into its ``overrides``."""
+    import yaml
+
+    from askd.curriculum import Curriculum
+    from askd.trainconfig import TrainConfig
+
+    names = ("steps", "decoder_layers", "batch_size", "encoder_lr", "decoder_lr", "precision", "seed", "track")
+    values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    overrides = {}
+    for item in args.set:
+        if "=" not in item:
+            raise AskdError(f"--set {item}: write FIELD=VALUE, for example --set schedule=cosine")
+        field, value = item.split("=", 1)
+        (values if field in TrainConfig.__dataclass_fields__ else overrides)[field] = yaml.safe_load(value)
+    if unknown := set(overrides) - set(Curriculum.__dataclass_fields__):
+        known = ", ".join([*TrainConfig.__dataclass_fields__, *Curriculum.__dataclass_fields__])
+        raise AskdError(f"--set {', '.join(sorted(unknown))}: no such field; known are {known}")
+    return values | {"method": args.method, "overrides": overrides}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Carry out the command."""
+    from askd.curriculum import get_method
+
+    get_method(args.method)
+    values = _settings(args)
+    if args.profile:
+        _train_profile(args, values)
+        return
+    if not args.out:
+        raise AskdError("say where the run goes: --out FOLDER")
+    from askd.domains import domain_names, get_domain, load_clips
+    from askd.processes import all_processes
+    from askd.teacher import load_teacher
+    from askd.trainconfig import TrainConfig
+    from askd.traindata import open_stream
+    from askd.training import train
+
+    config, processes = TrainConfig(**values), all_processes()
+    progress = processes.is_main_process
+    domains = [get_domain(name) for name in args.data or domain_names("in_domain", "synthetic")]
+    options = {"seed": config.seed, "progress": progress, **source_options(args)}
+    with processes.main_process_first():  # what has to be made or fetched is so once
+        model, processor = load_teacher(args.teacher or "tiny.en")
+        if args.stream:
+            clips = open_stream(domains, model, processor, config, args.skip_bad)
+        else:
+            clips = [c for d in domains for c in load_clips(d, "train", args.train_clips, **options)]
+        scored = [d for d in domains if "dev" in d.roles] if args.dev_clips else []
+        dev = [c for d in scored for c in load_clips(d, "dev", args.dev_clips, **options)]
+    if not scored and progress:
+        print("no dev clips: only the training loss is logged")
+    out = train(config, model, processor, clips, args.out, dev, progress, skip_bad=args.skip_bad)
+    if progress:
+        print(f"student in {out}")
+    processes.destroy_process_group()
+
+
+def _train_profile(args, values: dict) -> None:
+    from askd.processes import all_processes
+    from askd.reproduce import read_profile, settings_of
+    from askd.runs import Run
+    from askd.teacher import load_teacher
+
+    if args.data:
+        raise AskdError("--data and --profile: a profile brings its own speech; leave one of them out")
+    run, processes = Run(args.out or args.profile), all_processes()
+    settings = settings_of(read_profile(args.profile))
+    if args.teacher:
+        settings["teacher"] = args.teacher
+    with processes.main_process_first():
+        if processes.is_main_process:
+            run.start(**settings)
+        model, processor = load_teacher(run.settings().teacher)
+    out = run.train(values.pop("method"), model, processor, processes.is_main_process, **values)
+    if processes.is_main_process:
+        print(f"student in {out}")
+    processes.destroy_process_group()
