@@ -12,7 +12,7 @@ ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNING
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the pinned packages into .venv (2-4 minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech,notebooks,hub,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech,notebooks,hub,export,dev]'
 	@touch $@
 
 reproduce: .venv/installed

@@ -60,7 +60,7 @@ def _source_digest(notebook: Path, parameters: dict) -> str:
     import nbformat
 
     cells = [cell.source for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
-    used = [*(project_dir() / "askd").glob("*.py"), *data_dir().glob("*.yaml"), *data_dir().glob("s*/*.txt")]
+    used = [*(project_dir() / "askd").rglob("*.py"), *data_dir().glob("*.yaml"), *data_dir().glob("s*/*.txt")]
     corpora = [corpus_is_here(name) for name in CORPORA]  # a corpus that comes later is not left out for ever
     return digest([cells, parameters, sorted((p.name, sha256(p)) for p in used), corpora], 20)
 

@@ -108,7 +108,7 @@ class Run:
             kind = {"train": "corpus_train_clips", "dev": "dev_clips", "test": "real_clips"} if domain.real else {}
             count = getattr(settings, kind.get(role, f"{role}_clips"))
             try:
-                clips += load_clips(domain.name, role, count, settings.seed, progress=progress)
+                clips += load_clips(domain, role, count, settings.seed, progress=progress)
             except (PackageUnavailable, CorpusUnavailable) as error:
                 print(f"left out: {domain.name}: {error}")
                 missing.append(domain.name)
@@ -118,15 +118,7 @@ class Run:
 
     def train_config(self, method: str, **changes):
         """`askd.trainconfig.TrainConfig` of this run's settings for one method."""
-        from askd.trainconfig import TrainConfig
-
-        s = self.settings()
-        every = max(1, s.steps // 8)
-        values = dict(
-            method=method, decoder_layers=s.decoder_layers, steps=s.steps, batch_size=s.batch_size, encoder_lr=s.encoder_lr,
-            decoder_lr=s.decoder_lr, precision=s.precision, seed=s.seed, dev_every=every, checkpoint_every=max(25, every),
-        )
-        return TrainConfig(**values | s.training | changes)
+        return train_config(self.settings(), method, **changes)
 
     def train(self, method: str, teacher, processor, progress: bool = False, **changes) -> Path:
         """Train one method of this run into ``students/<method>``; returns at once when it is done already."""
@@ -158,6 +150,18 @@ class Run:
         """Write ``results/<name>.json`` with its provenance."""
         write_json(self.results / f"{name}.json", value | {"provenance": provenance(self.settings())})
         return self.results / f"{name}.json"
+
+
+def train_config(s: Settings, method: str, **changes):
+    """`askd.trainconfig.TrainConfig` of settings for one method."""
+    from askd.trainconfig import TrainConfig
+
+    every = max(1, s.steps // 8)
+    values = dict(
+        method=method, decoder_layers=s.decoder_layers, steps=s.steps, batch_size=s.batch_size, encoder_lr=s.encoder_lr,
+        decoder_lr=s.decoder_lr, precision=s.precision, seed=s.seed, dev_every=every, checkpoint_every=max(25, every),
+    )
+    return TrainConfig(**values | s.training | changes)
 
 
 def provenance(settings: Settings | None = None) -> dict:

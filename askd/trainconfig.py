@@ -25,7 +25,7 @@ class TrainConfig:
     encoder_layers: int | tuple[int, ...] | None = None
     steps: int = 300
     batch_size: int = 16  # clips an optimiser step
-    micro_batch_size: int | None = None  # clips a forward pass of one process; None: the batch over the number of processes
+    micro_batch_size: int | None = None  # clips a forward pass of one process; None: the whole batch
     encoder_lr: float = 5e-5
     decoder_lr: float = 2e-4
     warmup: float = 0.1  # share of the steps
@@ -69,13 +69,15 @@ class TrainConfig:
         if not 0 <= self.warmup < 1:
             raise AskdError(f"warmup must lie in [0, 1), not {self.warmup}")
 
-    def micro_batch(self, processes: int = 1) -> int:
+    @property
+    def micro_batch(self) -> int:
         """Clips a forward pass of one process."""
-        return self.micro_batch_size or -(-self.batch_size // processes)
+        return self.micro_batch_size or self.batch_size
 
-    def lanes(self, processes: int = 1) -> int:
+    @property
+    def lanes(self) -> int:
         """Micro-batches a step, over all processes."""
-        return -(-self.batch_size // self.micro_batch(processes))
+        return -(-self.batch_size // self.micro_batch)
 
     def recorded(self) -> dict:
         """The settings that decide what comes out, as JSON holds them; a run that differs in the others may go on."""

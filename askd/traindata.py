@@ -5,7 +5,7 @@ s, j) alone. One process computes all lanes, one after the other; of N processes
 So the number of processes and of workers, and where a run was resumed, change nothing but the time it takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from askd.batches import Batch, batch_plan, collate
 from askd.errors import AskdError
+from askd.features import FULL_CONTEXT
+
+AHEAD = 4  # micro-batches each worker has ready. Ours
 
 
 class StoredData:
@@ -46,33 +49,26 @@ def open_stream(domains: Sequence, model, processor, config, skip_bad: bool = Fa
     Raises:
         AskdError: the micro-batches of a streamed data set must all be equally large.
     """
-    from askd.processes import all_processes
     from askd.stream import StreamData
 
-    processes = all_processes().num_processes
-    size, lanes = config.micro_batch(processes), config.lanes(processes)
+    size, lanes = config.micro_batch, config.lanes
     if size * lanes != config.batch_size:
         raise AskdError(f"batch_size {config.batch_size} of streamed clips must be a multiple of the micro-batch, {size}")
     return StreamData(domains, "train", model, processor, lanes, size, config.seed, skip_bad)
 
 
-class _Steps(Dataset):
-    """All micro-batches of this process, a step an item."""
+class _MicroBatches(Dataset):
+    """Micro-batches of this process by (step, lane)."""
 
-    def __init__(self, data, lanes: Sequence[int], steps: int, context: str, pad_s: tuple[float, float], seed: int):
-        self.data, self.lanes, self.steps, self.context, self.pad_s, self.seed = data, lanes, steps, context, pad_s, seed
+    def __init__(self, data, context: str, pad_s: tuple[float, float], seed: int):
+        self.data, self.context, self.pad_s, self.seed = data, context, pad_s, seed
 
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, step: int) -> list[Batch]:
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        step, lane = place
         if self.context == "full":
-            from askd.features import FULL_CONTEXT
-
-            padding = {"frames": FULL_CONTEXT}
-        else:  # the trailing silence is drawn per step, so that all lanes hear the same
-            padding = {"pad_frames": int(100 * np.random.default_rng([self.seed, 1, step]).uniform(*self.pad_s))}
-        return [self.data.batch(step, lane, **padding) for lane in self.lanes]
+            return self.data.batch(step, lane, frames=FULL_CONTEXT)
+        pad_s = np.random.default_rng([self.seed, 1, step]).uniform(*self.pad_s)  # per step: all lanes hear the same silence
+        return self.data.batch(step, lane, pad_frames=int(100 * pad_s))
 
 
 def lanes_of(lanes: int, process: int, processes: int) -> range:
@@ -83,18 +79,27 @@ def lanes_of(lanes: int, process: int, processes: int) -> range:
     """
     if lanes % processes:
         raise AskdError(
-            f"{lanes} micro-batches a step cannot be dealt out to {processes} processes evenly: choose a micro-batch size "
-            f"such that their number is a multiple of {processes}"
+            f"{lanes} micro-batches a step cannot be dealt out to {processes} processes evenly: choose --set "
+            f"micro_batch_size=N such that their number is a multiple of {processes}"
         )
     return range(process, lanes, processes)
 
 
 def step_batches(
     data, lanes: Sequence[int], first: int, steps: int, context: str, pad_s: tuple[float, float], seed: int, workers: int
-) -> DataLoader:
-    """An iterable of the lists of micro-batches of steps ``first`` .. ``steps`` - 1, read ahead by ``workers`` processes."""
-    dataset = _Steps(data, lanes, steps, context, pad_s, seed)
-    more = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
-    return DataLoader(
-        dataset, batch_size=None, sampler=range(first, steps), num_workers=workers, pin_memory=torch.cuda.is_available(), **more
-    )
+) -> Iterator[list[Batch]]:
+    """The micro-batches of steps ``first`` .. ``steps`` - 1, read ahead by up to ``workers`` processes.
+
+    The loader hands out (step, lane) in turn, so a number of workers that divides the lanes ties each lane to one worker,
+    which then reads each row group of a streamed data set once.
+    """
+    while len(lanes) % max(workers, 1):
+        workers -= 1
+    places = [(step, lane) for step in range(first, steps) for lane in lanes]
+    more = {"prefetch_factor": AHEAD, "multiprocessing_context": "fork"} if workers else {}
+    loader = iter(DataLoader(
+        _MicroBatches(data, context, pad_s, seed), batch_size=None, sampler=places, num_workers=workers,
+        pin_memory=torch.cuda.is_available(), **more,
+    ))
+    for _ in range(first, steps):
+        yield [next(loader) for _ in lanes]

@@ -4,7 +4,7 @@
     train(TrainConfig(method="askd", steps=300), teacher, processor, clips, "runs/cpu/students/askd")
 
     askd train --method askd --steps 300 --out runs/mine/askd                                # the same from the shell
-    accelerate launch --num_processes 4 -m askd train --micro-batch-size 4 --out runs/mine/askd    # on four GPUs
+    accelerate launch --num_processes 4 -m askd train --set micro_batch_size=4 --out runs/mine/askd       # on four GPUs
 
 Device, precision and processes are accelerate's: CPU, CUDA or MPS, bf16 where the machine computes in it, DDP over any
 number of processes that divides the micro-batches of a step. Everything a step sees is a function of (seed, step), so a
@@ -106,7 +106,7 @@ class _Trainer:
             raise AskdError("every process holds the whole student (DDP): launch without FSDP or DeepSpeed; a teacher that "
                             "does not fit is sharded by --teacher-memory fsdp")
         self.processes = self.accelerator.num_processes
-        self.lanes = lanes_of(config.lanes(self.processes), self.accelerator.process_index, self.processes)
+        self.lanes = lanes_of(config.lanes, self.accelerator.process_index, self.processes)
         with self.accelerator.main_process_first():  # the features are computed once
             self.dev = make_examples(dev_clips, teacher, processor, skip_bad=skip_bad)
             examples = make_examples(clips, teacher, processor, progress, skip_bad) if isinstance(clips, Sequence) else None
@@ -115,8 +115,7 @@ class _Trainer:
                 raise AskdError("a streamed data set has no cached targets: choose targets online")
             self.data = StreamedData(clips)
         else:
-            size = config.micro_batch(self.processes)
-            self.data = StoredData(examples, config.batch_size, size, config.steps, config.seed)
+            self.data = StoredData(examples, config.batch_size, config.micro_batch, config.steps, config.seed)
         self.learner = Learner(config, teacher, examples, self.accelerator, progress)
         self.step, self.best = 0, math.inf
         state = load_checkpoint(out, self.accelerator.device)
@@ -134,9 +133,9 @@ class _Trainer:
         config = self.config
         start_trackers(self.accelerator, self.out, config.recorded())
         clock = self.learner.clock
-        batches = iter(step_batches(
+        batches = step_batches(
             self.data, self.lanes, self.step, config.steps, config.context, config.pad_s, config.seed, config.workers
-        ))
+        )
         name = f"{config.method} {self.precision}" + (f" x{self.processes}" if self.processes > 1 else "")
         with open_logs(self.out, self.accelerator.is_main_process) as (metrics, speed), tqdm(
             total=config.steps, initial=self.step, desc=name, unit="step", disable=not self.progress

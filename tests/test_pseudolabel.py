@@ -15,8 +15,8 @@ import pytest
 import soundfile
 import torch
 
-from askd import pseudolabelcli
 from askd.audio import read_audio
+from askd.commands import pseudolabel as command
 from askd.domains import load_clips
 from askd.errors import AskdError, AudioError, RunError
 from askd.evaluation import read_rows
@@ -319,11 +319,11 @@ def test_a_student_trains_on_labels_of_bare_audio(done, toy, tiny_en, tmp_path):
 
 def test_the_command(bare, labels, capsys):
     parser = argparse.ArgumentParser()
-    pseudolabelcli.add_arguments(parser)
-    assert "--max-repeats" in parser.format_help() and "askd pseudolabel" in pseudolabelcli.EXAMPLES
+    command.add_arguments(parser)
+    assert "--max-repeats" in parser.format_help() and "askd pseudolabel" in command.EXAMPLES
     start = ["--data", str(bare[0]), "--out", str(labels), "--precision", "fp32"]
-    assert pseudolabelcli.run(parser.parse_args([*start, "--max-wer", "none", "--chars-per-s", "2", "30"])) is None
+    assert command.run(parser.parse_args([*start, "--max-wer", "none", "--chars-per-s", "2", "30"])) is None
     assert "kept                       5" in (said := capsys.readouterr().out) and f"--data {labels}/labels.jsonl" in said
     assert read_json(labels / "report.json")["filters"]["max_wer"] is None
-    assert pseudolabelcli.run(parser.parse_args([*start, "--min-confidence", "0.99"])) == 1
+    assert command.run(parser.parse_args([*start, "--min-confidence", "0.99"])) == 1
     assert "nothing is kept" in capsys.readouterr().out

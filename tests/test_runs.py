@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from askd import runinfo, runscli
+from askd import runinfo
+from askd.commands import runs as cli_runs
 from askd.errors import AskdError, RunError, UnknownName
 from askd.figures import training_curves
 from askd.files import only_writer, project_dir, read_json, write_json
@@ -65,8 +66,8 @@ def as_ce_only(folder: Path) -> Path:
 
 def command(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
-    runscli.add_arguments(parser)
-    assert runscli.run(parser.parse_args(list(map(str, arguments)))) is None
+    cli_runs.add_arguments(parser)
+    assert cli_runs.run(parser.parse_args(list(map(str, arguments)))) is None
 
 
 # ---- the folder explains itself ---------------------------------------------------------------------------------------

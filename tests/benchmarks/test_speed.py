@@ -11,17 +11,8 @@ from askd.bootstrap import paired_bootstrap
 from askd.channels import CHANNELS, get_channel
 from askd.domains import domain_names, load_clips
 from askd.features import encode, log_mels
+from askd.flops import forward_flops, matmul_rate
 from askd.teacher import load_teacher
-
-
-def matmul_rate(dtype, n=2048, repeats=10) -> float:
-    """GFLOP/s of square matrix products: the bound for everything that trains here."""
-    a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
-    a @ b
-    start = time.perf_counter()
-    for _ in range(repeats):
-        a @ b
-    return repeats * 2 * n**3 / (time.perf_counter() - start) / 1e9
 
 
 def test_synthesis(tmp_path, monkeypatch):
@@ -93,19 +84,17 @@ def test_channels():
 
 def test_encoder_against_the_matrix_rate():
     model, _ = load_teacher("tiny.en")
-    d, layers = model.config.d_model, model.config.encoder_layers
     for dtype in (torch.float32, torch.bfloat16):
         rate = matmul_rate(dtype)
         for frames in (500, 3000):
-            features, positions = torch.randn(8, 80, frames), frames // 2
-            per_position = layers * (24 * d * d + 4 * positions * d) + 2 * 3 * 80 * d * 2 + 2 * 3 * d * d  # FLOP
-            products = 8 * positions * per_position
+            features = torch.randn(8, 80, frames)
+            products = forward_flops(model.config, 8, frames, 0, 0).encoder
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                 encode(model, features)
                 start = time.perf_counter()
                 encode(model, features)
                 taken = time.perf_counter() - start
-            bound_ms = products / rate / 1e6
+            bound_ms = 1e3 * products / rate
             print(f"\n{dtype} {frames / 100:g} s x 8: {1e3 * taken:.0f} ms, bound {bound_ms:.0f} ms at {rate:.0f} GFLOP/s")
 
 

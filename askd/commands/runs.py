@@ -7,6 +7,7 @@ from pathlib import Path
 
 from askd.errors import AskdError, RunError
 
+ABOUT = "list training runs, or set some side by side"
 EXAMPLES = (
     "askd runs                                              # all training runs below runs/\n"
     "  askd runs runs/mine other/place --json\n"

@@ -2,9 +2,10 @@
 
 import argparse
 
-from askd.datacli import add_source_options, source_options
+from askd.commands.options import add_source_options, source_options
 from askd.labelfilters import TEXTS, Filters
 
+ABOUT = "transcribe audio with the teacher and keep what can be trusted"
 EXAMPLES = (
     "askd pseudolabel --data podcasts/ --out labels                     # bare audio of any length\n"
     "  askd pseudolabel --teacher base --data calls/ lecture.mp3 --min-confidence 0.6 --out labels\n"

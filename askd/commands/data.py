@@ -1,12 +1,14 @@
 """``askd data list | get | show | check``: the speech domains from the shell."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from askd.commands.options import add_source_options, source_options, subcommands
 from askd.errors import AskdError
 
-EXAMPLES = {
+ABOUT = "list, make, fetch, show and check speech"
+EXAMPLES = "askd data list\n  askd data get --clips 40\n  askd data check my_recordings/    (each action has --help)"
+ACTIONS = {
     "list": "askd data list\n  askd data list --hub",
     "get": "askd data get --clips 40                              # test clips of every synthetic and packaged domain\n"
     "  askd data get formant_noise --role train --clips 250\n"
@@ -17,20 +19,9 @@ EXAMPLES = {
 }
 
 
-def subcommands(
-    parser: argparse.ArgumentParser, dest: str, examples: dict[str, str]
-) -> Callable[[str, str], argparse.ArgumentParser]:
-    """A function (name, about) that adds a subcommand with its examples; the chosen name ends up in ``dest``."""
-    group = parser.add_subparsers(dest=dest, required=True, metavar=dest.upper())
-    return lambda name, about: group.add_parser(
-        name, help=about, description=about, epilog=f"examples:\n  {examples[name]}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add the four actions to the parser of ``askd data``."""
-    action = subcommands(parser, "action", EXAMPLES)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the four actions."""
+    action = subcommands(parser, "action", ACTIONS)
 
     p = action("list", "the declared domains, a line each")
     p.add_argument("--hub", action="store_true", help="the presets for data sets of the Hugging Face Hub instead")
@@ -53,19 +44,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     p.add_argument("--layout", help="when several layouts fit (default: found out)")
     p.add_argument("--audio-root", help="folder that relative audio paths start from (default: as the layout has it)")
     p.add_argument("--workers", type=int, help="processes (default: one a core)")
-
-
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that loads clips."""
-    parser.add_argument("--audio-root", help="folder with local copies of the public corpora (default: $ASKD_AUDIO_ROOT)")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be read, and count it")
-    parser.add_argument("--layout", help="of your own folder, when several fit")
-    parser.add_argument("--casing", choices=("as_is", "sentence"), help="sentence: transcripts in capitals become sentences")
-
-
-def source_options(args: argparse.Namespace) -> dict:
-    """The same options as `askd.load_clips` takes them."""
-    return {name: getattr(args, name) for name in ("audio_root", "skip_bad", "layout", "casing")}
 
 
 def run(args: argparse.Namespace) -> int:

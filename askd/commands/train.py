@@ -2,9 +2,10 @@
 
 import argparse
 
-from askd.datacli import add_source_options, source_options
+from askd.commands.options import add_source_options, source_options
 from askd.errors import AskdError
 
+ABOUT = "distil one student on synthetic speech, public corpora, or your own recordings"
 EXAMPLES = (
     "askd train --method askd --steps 300 --out runs/mine/askd\n"
     "  askd train --method constant_kd --teacher base --decoder-layers 3 --out runs/mine/kd\n"
@@ -12,6 +13,7 @@ EXAMPLES = (
     "  askd train --set schedule=cosine --set switch=0.5 --set micro_batch_size=8 --out runs/mine/cosine\n"
     "  askd train --profile gpu --method constant_kd                            # into runs/gpu/students/constant_kd\n"
     "  accelerate launch --num_processes 8 -m askd train --profile paper        # DDP on eight GPUs\n"
+    "  askd train --profile paper --estimate --gpus 8                           # hours, memory and money beforehand\n"
     "  askd train --data hub:librispeech_clean --stream --set targets=online --out runs/mine/streamed"
 )
 
@@ -30,11 +32,14 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--track", help="tensorboard (default), wandb, mlflow, several with commas, or none")
     p.add_argument("--data", nargs="+", metavar="NAME", help="domains, folders or hub:ID (default: all synthetic in-domain ones)")
     p.add_argument("--stream", action="store_true", help="read --data (Parquet, hub:ID) as the steps need it, without a cache")
-    p.add_argument("--train-clips", type=int, default=150, help="clips a domain (default: 150)")
-    p.add_argument("--dev-clips", type=int, default=8, help="clips a domain (default: 8; 0: none)")
+    p.add_argument("--train-clips", type=int, help="clips a domain (default: 150)")
+    p.add_argument("--dev-clips", type=int, help="clips a domain (default: 8; 0: none)")
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
                    help="any other field of askd.trainconfig.TrainConfig or askd.curriculum.Curriculum")
-    p.add_argument("--profile", help="train as this profile's notebooks do: its teacher, speech and settings")
+    p.add_argument("--profile", help="train as this profile's notebooks do: its teacher, speech and settings, but for what you "
+                   "name yourself (--data: its corpora)")
+    p.add_argument("--estimate", action="store_true", help="say what it would cost on GPUs (operations, hours, memory), and stop")
+    p.add_argument("--gpus", type=int, default=1, help="of --estimate (default: 1)")
     add_source_options(p)
     p.add_argument("--out", help="run folder; an unfinished run there goes on (default with --profile: in runs/)")
 
@@ -66,6 +71,9 @@ def run(args: argparse.Namespace) -> None:
 
     get_method(args.method)
     values = _settings(args)
+    if args.estimate:
+        _estimate(args, values)
+        return
     if args.profile:
         _train_profile(args, values)
         return
@@ -87,9 +95,9 @@ def run(args: argparse.Namespace) -> None:
         if args.stream:
             clips = open_stream(domains, model, processor, config, args.skip_bad)
         else:
-            clips = [c for d in domains for c in load_clips(d, "train", args.train_clips, **options)]
-        scored = [d for d in domains if "dev" in d.roles] if args.dev_clips else []
-        dev = [c for d in scored for c in load_clips(d, "dev", args.dev_clips, **options)]
+            clips = [c for d in domains for c in load_clips(d, "train", args.train_clips or 150, **options)]
+        scored = [d for d in domains if "dev" in d.roles] if args.dev_clips != 0 else []
+        dev = [c for d in scored for c in load_clips(d, "dev", args.dev_clips or 8, **options)]
     if not scored and progress:
         print("no dev clips: only the training loss is logged")
     out = train(config, model, processor, clips, args.out, dev, progress, skip_bad=args.skip_bad)
@@ -98,21 +106,37 @@ def run(args: argparse.Namespace) -> None:
     processes.destroy_process_group()
 
 
+def _estimate(args, values: dict) -> None:
+    from askd.estimate import GPU_TFLOPS, USD_PER_GPU_HOUR, estimate
+    from askd.reproduce import read_profile, settings_of
+    from askd.runs import Settings, train_config
+    from askd.trainconfig import TrainConfig
+
+    teacher = args.teacher or "tiny.en"
+    if args.profile:
+        settings = Settings(**settings_of(read_profile(args.profile)))
+        teacher, method = args.teacher or settings.teacher, values.pop("method")
+        config = train_config(settings, method, **values)
+    else:
+        config = TrainConfig(**values)
+    print(f"{config.method}, {teacher}: {estimate(teacher, config, gpus=args.gpus)}")
+    print(f"assumed: {GPU_TFLOPS:g} TFLOP/s and ${USD_PER_GPU_HOUR:g} an hour for each GPU, utterances of 10 s; reading the data "
+          "and asking a cached teacher come on top")
+
+
 def _train_profile(args, values: dict) -> None:
     from askd.processes import all_processes
     from askd.reproduce import read_profile, settings_of
     from askd.runs import Run
     from askd.teacher import load_teacher
 
-    if args.data:
-        raise AskdError("--data and --profile: a profile brings its own speech; leave one of them out")
     run, processes = Run(args.out or args.profile), all_processes()
     settings = settings_of(read_profile(args.profile))
-    if args.teacher:
-        settings["teacher"] = args.teacher
+    named = {"teacher": args.teacher, "corpora": args.data, "train_clips": args.train_clips, "dev_clips": args.dev_clips}
+    settings |= {name: value for name, value in named.items() if value is not None}
     with processes.main_process_first():
         if processes.is_main_process:
-            run.start(**settings)
+            run.start(**settings)  # as notebook 00 does
         model, processor = load_teacher(run.settings().teacher)
     out = run.train(values.pop("method"), model, processor, processes.is_main_process, **values)
     if processes.is_main_process:

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from askd.cli import main
-from askd.datacli import EXAMPLES
+from askd.commands.data import ACTIONS
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path, clips):
     return path
 
 
-@pytest.mark.parametrize("action", EXAMPLES)
+@pytest.mark.parametrize("action", ACTIONS)
 def test_help_shows_examples(action, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["data", action, "--help"])

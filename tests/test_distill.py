@@ -1,0 +1,300 @@
+"""From a folder of recordings to a student, its report and its exports: a toy Whisper on real clips."""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askd import report
+from askd.audio import write_flac
+from askd.clips import Clip
+from askd.commands import distill as cli_distill
+from askd.distill import clips_of, in_words, located
+from askd.errors import AskdError, RunError, UnknownName
+from askd.evaluation import read_rows
+from askd.export import check_ct2, export
+from askd.files import read_json, write_json
+from askd.owndata import amount, contents, demo_folder, own_clips
+from askd.plan import Asked, Plan, Timings, advice, fit, micro_batch, mix_size, settings
+from askd.teacher import load_teacher
+from askd.timings import typical
+from askd.training import read_metrics, save_model
+
+SHAPE = dict(d_model=384, encoder_layers=4, decoder_layers=4, vocab_size=51864, parameters=38e6)
+TIMINGS = Timings(target_s=0.2, step_s=1.0, test_s=0.5, one_s=0.5, spent_s=20)
+
+
+def some(count, audio_s=4.0):
+    return [Clip(f"c{i}", "mine", f"s{i}", "a b", audio_s, "", str(i)) for i in range(count)]
+
+
+def write_folder(folder, clips):
+    folder.mkdir(parents=True)
+    with open(folder / "metadata.csv", "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "text"])
+        for i, clip in enumerate(clips):
+            write_flac(folder / f"r{i:02}.flac", clip.samples())
+            table.writerow([f"r{i:02}.flac", clip.text])
+    return folder
+
+
+@pytest.fixture
+def recordings(clips, tmp_path):
+    return write_folder(tmp_path / "recordings", clips)
+
+
+@pytest.fixture
+def teacher(toy, tiny_en, tmp_path):
+    save_model(toy, tiny_en.processor, tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+# ---- the plan ---------------------------------------------------------------------------------------------------------
+
+
+@given(
+    hours=st.floats(0.2, 20), clips=st.integers(8, 20_000), test=st.integers(1, 400), step_s=st.floats(0.05, 20),
+    target_s=st.floats(0.01, 4), epochs=st.one_of(st.none(), st.floats(0.5, 20)),
+)
+def test_a_plan_never_exceeds_its_hours_nor_its_epochs(hours, clips, test, step_s, target_s, epochs):
+    asked = Asked("t", "d", hours=hours, epochs=epochs)
+    train, _ = settings(asked, some(min(clips, 500)), 1.0, SHAPE, "bf16", 64e9)
+    timings = replace(TIMINGS, step_s=step_s, target_s=target_s)
+    try:
+        config, use, minutes = fit(asked, train, timings, clips, clips * 4 / 3600, 20, test)
+    except AskdError as error:
+        assert "--hours" in str(error)
+        return
+    assert sum(minutes.values()) <= 60 * hours + 0.1
+    assert 1 <= config["steps"] <= max(1, (epochs or 10) * clips / train["batch_size"])
+    assert train["batch_size"] <= use["train"] <= clips and use["test"] <= test
+    assert config["dev_every"] >= 1 and 1 <= config["checkpoint_every"] <= config["steps"]
+
+
+def test_the_hours_that_a_refusal_names_are_enough():
+    asked, (train, _) = Asked("t", "d", hours=0.05), settings(Asked("t", "d"), some(400), 1.0, SHAPE, "bf16", 64e9)
+    slow = replace(TIMINGS, step_s=40.0)
+    with pytest.raises(AskdError, match="too few on this machine") as refusal:
+        fit(asked, train, slow, 400, 0.5, 20, 40)
+    hours = float(str(refusal.value).split("--hours ")[1].split()[0])
+    assert fit(replace(asked, hours=hours), train, slow, 400, 0.5, 20, 40)[0]["steps"] >= 20
+    with pytest.raises(AskdError):
+        fit(replace(asked, hours=0.8 * hours), train, slow, 400, 0.5, 20, 40)
+
+
+def test_more_hours_give_more_steps_until_the_epochs_end_it():
+    train, _ = settings(Asked("t", "d"), some(2000), 2.0, SHAPE, "bf16", 64e9)
+    steps = [fit(Asked("t", "d", hours=h), train, TIMINGS, 2000, 2.2, 20, 40)[0]["steps"] for h in (0.1, 0.15, 0.2, 8, 80)]
+    assert steps[0] < steps[1] < steps[2] and steps[-2] == steps[-1] == 4 * 2000 // 16
+    used = fit(Asked("t", "d", hours=0.1), train, TIMINGS, 2000, 2.2, 20, 40)[1]["train"]
+    assert used == 16 * steps[0] < 2000  # not even one pass: the rest needs no answers of the teacher
+    answers = {m: fit(Asked("t", "d", method=m), train, TIMINGS, 2000, 2.2, 20, 40)[2]["teacher's answers"]
+               for m in ("ce_only", "askd")}
+    assert answers["ce_only"] == 0 < answers["askd"]
+
+
+def test_settings_follow_the_amount_of_speech_and_the_teacher():
+    def chosen(clips, own_h, shape=SHAPE, **more):
+        return settings(Asked("t", "d", **more), some(clips), own_h, SHAPE | shape, "fp32", 64e9)[0]
+
+    assert [chosen(n, 0.1)["batch_size"] for n in (8, 12, 40, 500)] == [2, 2, 8, 16]
+    large = {"decoder_layers": 32, "encoder_layers": 32, "d_model": 1280}
+    assert [chosen(100, h, large)["decoder_layers"] for h in (0.5, 5, 50)] == [32, 16, 8]
+    assert chosen(100, 50)["decoder_layers"] == 2 and chosen(100, 50, decoder_layers=3)["decoder_layers"] == 3
+    assert chosen(100, 0.5, large)["encoder_lr"] < chosen(100, 0.5)["encoder_lr"] < chosen(100, 50)["encoder_lr"]
+    assert settings(Asked("t", "d"), some(100), 50, SHAPE, "fp32", 64e9, all_layers=True)[0]["decoder_layers"] == 4
+    with pytest.raises(AskdError, match=r"\[1, 4\]"):
+        chosen(100, 1, decoder_layers=5)
+
+
+def test_micro_batches_shrink_with_the_memory():
+    sizes = [micro_batch(16, some(20, 20.0), SHAPE, gigabytes * 1e9) for gigabytes in (64, 6, 3, 1)]
+    assert sizes[0] is None and 16 > sizes[1] > sizes[2] and sizes[-1] == 1
+    assert mix_size(Asked("t", "d"), 50, 0.1)[0] == 50 and mix_size(Asked("t", "d"), 50, 3.0)[0] == 0
+    assert mix_size(Asked("t", "d", mix=7), 50, 3.0)[0] == 7
+    assert len(advice(20, 5)) == 2 and not advice(1000, 100)
+
+
+def test_steps_are_timed_on_clips_of_the_mean_length():
+    clips = [clip for seconds in range(1, 31) for clip in some(10, float(seconds))]
+    chosen = [clip.audio_s for clip in typical(clips, 8)]
+    assert len(chosen) == 8 and max(chosen) - min(chosen) <= 1 and abs(max(chosen) - 15.5) <= 1
+    assert len(typical(clips[:3], 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"hours": 0}, "hours must be positive"), ({"mix": -1}, "mix"), ({"epochs": -1}, "epochs"), ({"data": ()}, "--data")],
+)
+def test_arguments_are_checked(wrong, message):
+    with pytest.raises(AskdError, match=message):
+        Asked(**{"teacher": "t", "data": "d"} | wrong)
+    with pytest.raises(UnknownName, match="did you mean 'askd'"):
+        Asked("t", "d", method="akd")
+
+
+# ---- the recordings ---------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_split_is_split_and_nothing_is_lost(recordings):
+    parts = own_clips([str(recordings)])
+    ids = [clip.id for part in parts.values() for clip in part]
+    assert len(ids) == len(set(ids)) == 12 and min(map(len, parts.values())) >= 2
+    assert contents(parts) == contents(own_clips([str(recordings)]))
+    assert amount(parts["train"])["clips"] == len(parts["train"])
+    assert len(own_clips([str(recordings)], train_clips=3)["train"]) == 3
+
+
+def test_a_missing_part_is_set_aside_from_training_and_an_own_one_is_kept(clips, tmp_path):
+    write_folder(tmp_path / "own" / "train", clips[:9])
+    write_folder(tmp_path / "own" / "test", clips[9:])
+    parts = own_clips([str(tmp_path / "own")])
+    assert len(parts["test"]) == 3 and len(parts["dev"]) == 2 and len(parts["train"]) == 7
+    assert {clip.text for clip in parts["test"]} == {clip.text for clip in clips[9:]}
+
+
+def test_too_little_speech_is_said_at_once(clips, tmp_path):
+    with pytest.raises(AskdError, match="5 recordings are too few"):
+        own_clips([str(write_folder(tmp_path / "few", clips[:5]))])
+    with pytest.raises(AskdError, match="no training recordings"):
+        own_clips(["scottish_street"])
+    with pytest.raises(AskdError, match="same name"):
+        own_clips([str(tmp_path / "few"), str(tmp_path / "few")])
+    with pytest.raises(UnknownName, match="nowhere"):
+        own_clips(["nowhere"])
+
+
+def test_a_broken_recording_is_named_before_anything_is_trained(recordings):
+    whole = (recordings / "r03.flac").read_bytes()
+    (recordings / "r03.flac").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AskdError, match=r"r03\.flac"):
+        own_clips([str(recordings)])
+    assert sum(map(len, own_clips([str(recordings)], skip_bad=True).values())) == 11
+
+
+def test_the_demo_folder_is_one_as_users_have_it(tmp_path):
+    folder, about = demo_folder(tmp_path / "demo", 10)
+    again, _ = demo_folder(folder, 10)
+    assert again == folder and len(list(folder.glob("*.flac"))) == 10 and about
+    assert sum(map(len, own_clips([str(folder)]).values())) == 10
+
+
+# ---- the run ----------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments):
+    parser = argparse.ArgumentParser()
+    cli_distill.add_arguments(parser)
+    return cli_distill.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+@pytest.mark.slow
+def test_from_recordings_to_exports_and_on_from_the_plan(recordings, teacher, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["--teacher", teacher, "--data", recordings, "--out", out, "--mix", 0, "--no-report"]
+    assert command(*arguments, "--plan") == 0
+    printed = capsys.readouterr().out
+    assert "batch_size" in printed and "few: the teacher may be hard to beat" in printed and not (out / "student").exists()
+
+    plan = read_json(out / "plan.json")
+    plan["train"]["steps"] = 3
+    write_json(out / "plan.json", plan)
+    assert command(*arguments) == 0  # by the plan that lies there, not by a new one
+    printed = capsys.readouterr().out
+    assert [row["step"] for row in read_metrics(out / "student")] == [1, 2, 3]
+    assert "WER on" in printed and str(out / "export" / "ct2") in printed
+    summary = read_json(out / "results" / "summary.json")
+    wer = read_json(out / "results" / "wer.json")
+    assert summary["wer"]["student"] == wer["models"]["student"]["macro"]["all"]
+    assert len(read_rows(out / "results" / "hypotheses" / "student.jsonl")) == plan["use"]["test"]
+    assert "95 % CI" in in_words(summary)
+    card = (out / "export" / "hf" / "README.md").read_text(encoding="utf-8")
+    assert "## Licence" in card and "| recordings |" in card and "3 steps of 2 clips" in card
+    kept = load_teacher(out / "export" / "hf").model.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in load_teacher(out / "student").model.state_dict().items())
+    assert read_json(out / "results" / "export_ct2.json")["encoder_cosine"] > 0.97
+
+    marks = {path: path.stat().st_mtime_ns for path in [out / "student" / "model.safetensors", *out.rglob("export/*/*")]}
+    assert command(*arguments) == 0
+    assert marks == {path: path.stat().st_mtime_ns for path in marks}  # nothing was done twice
+
+    with pytest.raises(RunError, match=r"hours 2\.0 -> 5\.0.*--replan"):
+        command(*arguments, "--hours", 5)
+    (recordings / "r00.flac").unlink()
+    shutil.copy(recordings / "r01.flac", recordings / "r00.flac")
+    with pytest.raises(RunError, match="the recordings"):
+        command(*arguments)
+    assert command(*arguments, "--hours", 5, "--epochs", 1, "--replan") == 0
+    assert "planning anew, changed: hours" in capsys.readouterr().out
+    assert len(list(out.glob("student.old-*"))) == 1 and len(read_metrics(out / "student")) != 3
+
+
+def test_a_plan_trims_clips_evenly_and_keeps_the_mixture(recordings, clips):
+    parts = own_clips([str(recordings)])
+    plan = Plan({"hours": 1}, "", {}, {}, {"train": 6, "mixed in": 2, "dev": 2, "test": 1}, {}, {})
+    used = clips_of(plan, parts, clips)
+    assert len(used["train"]) == 6 and sum(clip in clips for clip in used["train"]) == 2 and len(used["test"]) == 1
+
+
+def test_paths_are_made_absolute_and_names_are_kept(recordings, monkeypatch):
+    monkeypatch.chdir(recordings.parent)
+    asked = located(Asked("tiny.en", ("recordings", "hub:fleurs", "formant_noise")))
+    assert asked.data == (str(recordings), "hub:fleurs", "formant_noise") and asked.teacher == "tiny.en"
+
+
+@pytest.mark.slow
+def test_the_report_is_the_notebook_on_the_finished_folder(recordings, teacher, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command("--teacher", teacher, "--data", recordings, "--out", out, "--mix", 0, "--epochs", 1, "--export") == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert str(out / "report.html") in capsys.readouterr().out
+    assert "student WER %" in page and "data:audio/mpeg" in page and "image/png" in page
+    assert "## Exercises" not in page and "Solutions" not in page and "profile = " not in page
+    assert not (out / "export").exists()  # none was asked for
+    summary = read_json(out / "results" / "summary.json")
+    assert f"{summary['wer']['student']:.1f} %" in page
+    assert not any(o.get("output_type") == "error" for c in json.loads((out / "report.ipynb").read_text())["cells"]
+                   for o in c.get("outputs", []))
+
+
+def test_without_the_notebooks_there_is_a_message_and_no_crash(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "project_dir", lambda: tmp_path)  # as in a wheel
+    assert report.write_report(Asked("t", "d"), tmp_path) is None
+    assert "not in the installed package" in capsys.readouterr().out
+
+
+# ---- exports ----------------------------------------------------------------------------------------------------------
+
+
+def test_exports_refuse_what_they_cannot_do(teacher, tmp_path, monkeypatch):
+    with pytest.raises(UnknownName, match="ct2, hf"):
+        export(teacher, "onx", tmp_path / "x")
+    with pytest.raises(AskdError, match="no finished model"):
+        export(tmp_path / "nothing", "hf", tmp_path / "x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep me")
+    with pytest.raises(AskdError, match="not empty"):
+        export(teacher, "hf", tmp_path / "full")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "keep me"
+    monkeypatch.setitem(sys.modules, "ctranslate2.converters", None)  # as where it is not installed
+    with pytest.raises(AskdError, match=r"askd\[export\]"):
+        export(teacher, "ct2", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_conversion_of_another_model_is_found_out(teacher, tiny_en, clips, tmp_path):
+    found = export(teacher, "ct2", tmp_path / "ct2", clips)
+    assert found["encoder_cosine"] > 0.97 and (tmp_path / "ct2" / "model.bin").is_file()
+    other = load_teacher(teacher).model
+    other.model.encoder.layer_norm.weight.data.mul_(-1)
+    save_model(other, tiny_en.processor, tmp_path / "other")
+    with pytest.raises(AskdError, match="does not agree"):
+        check_ct2(tmp_path / "other", tmp_path / "ct2", clips[0].samples())
