@@ -1,10 +1,11 @@
 # make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
+# make benchmarks-training   make kill-test [TRIALS=100]   make distributed-test
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks clean
+.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training kill-test distributed-test clean
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -33,6 +34,19 @@ publish: .venv/installed
 
 benchmarks: .venv/installed
 	@$(ENV) $(BIN)/python -m pytest -q -s tests/benchmarks
+
+# Training against the plain loop, with the levers in between.
+benchmarks-training: .venv/installed
+	@$(ENV) $(BIN)/python -m pytest -q -s tests/benchmarks/test_training_speed.py
+
+# kill -9 at random moments, resume, compare bit by bit.
+TRIALS ?= 100
+kill-test: .venv/installed
+	@$(ENV) OMP_NUM_THREADS=1 TQDM_DISABLE=1 TRANSFORMERS_VERBOSITY=error $(BIN)/python tests/kill_and_resume.py $$(mktemp -d) $(TRIALS)
+
+# Two processes learn what one learns: DDP, a sharded teacher, streamed data, the paper profile at toy size.
+distributed-test: .venv/installed
+	@$(ENV) TQDM_DISABLE=1 $(BIN)/python -m pytest -v tests/test_distributed.py
 
 lint: .venv/installed
 	@$(BIN)/ruff check .

@@ -75,7 +75,9 @@ def make_student(teacher, decoder_layers: int | Sequence[int] | None = 2, encode
 
 def save_model(model, processor, folder: Path | str) -> None:
     """Write a plain transformers folder (safetensors) that `askd.load_teacher` and the ASR pipeline read."""
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}  # safetensors is row-major
+    rows, state = {}, {}  # safetensors is row-major, and tied weights are one tensor
+    for name, value in model.state_dict().items():
+        state[name] = rows.setdefault((value.data_ptr(), value.shape), value.contiguous())
     training = model.training
     try:
         model.eval().save_pretrained(folder, state_dict=state)

@@ -5,6 +5,7 @@ s, j) alone. One process computes all lanes, one after the other; of N processes
 So the number of processes and of workers, and where a run was resumed, change nothing but the time it takes.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -93,6 +94,8 @@ def step_batches(
     The loader hands out (step, lane) in turn, so a number of workers that divides the lanes ties each lane to one worker,
     which then reads each row group of a streamed data set once.
     """
+    if sys.platform != "linux":  # elsewhere a process that holds a graphics device cannot be forked
+        workers = 0
     while len(lanes) % max(workers, 1):
         workers -= 1
     places = [(step, lane) for step in range(first, steps) for lane in lanes]

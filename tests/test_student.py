@@ -7,7 +7,8 @@ from askd.decoding import decoder_step, new_cache
 from askd.errors import AskdError
 from askd.features import encode
 from askd.selfteacher import SelfTeacher
-from askd.student import make_student, spread
+from askd.student import make_student, save_model, spread
+from askd.teacher import load_teacher
 
 
 def test_spread():
@@ -75,3 +76,12 @@ def test_ema_closed_form_and_snapshot():
     assert not any(p.requires_grad for p in ema.model.parameters())
     with pytest.raises(AskdError, match="momentum"):
         SelfTeacher(student, "ema", 1.0)
+
+
+def test_saving_writes_tied_weights_once_and_leaves_the_model_as_it_was(tiny_en, tmp_path):
+    model = make_student(tiny_en.model, 2)
+    layout, tied = model.proj_out.weight.stride(), model.proj_out.weight.numel() * 4
+    save_model(model, tiny_en.processor, tmp_path)
+    assert model.proj_out.weight.stride() == layout and model.training  # column-major, as `load_teacher` stored it
+    assert (tmp_path / "model.safetensors").stat().st_size < 4 * model.num_parameters() + tied / 2
+    torch.testing.assert_close(load_teacher(tmp_path).model.proj_out.weight, model.proj_out.weight)
