@@ -60,7 +60,8 @@ class Batch:
 
     def to(self, device) -> "Batch":
         """The same batch on ``device``."""
-        return Batch(*(t.to(device, non_blocking=True) for t in (self.features, self.decoder_ids, self.labels)), self.rows)
+        pinned = self.features.is_pinned()
+        return Batch(*(t.to(device, non_blocking=pinned) for t in (self.features, self.decoder_ids, self.labels)), self.rows)
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory; a DataLoader calls this."""

@@ -39,6 +39,7 @@ def place_teacher(teacher, memory: str, device: torch.device):
     teacher = copy.deepcopy(teacher).requires_grad_(False)
     for parameter in teacher.parameters():
         parameter.data = parameter.data.contiguous()  # shards and files are row-major
+    teacher.askd_device = device
     teacher.askd_digest = f"{name}-8bit" if memory == "8bit" else name
     return {"8bit": _in_8_bits, "offload": _offloaded, "fsdp": _sharded}[memory](teacher, device)
 

@@ -1,7 +1,9 @@
 """What a training run will cost, before it is started: operations, hours, memory, money. Arithmetic, not a measurement.
 
-    askd train --profile paper --estimate                     # as many GPUs as the profile's lanes allow, up to 8
-    askd train --profile gpu --estimate --gpus 1
+    askd train --profile paper --estimate --gpus 8
+    askd train --profile gpu --estimate
+
+A cached teacher is asked before the first step and not counted.
 """
 
 from dataclasses import dataclass
@@ -78,7 +80,7 @@ def estimate(
     """
     from copy import deepcopy
 
-    if config.lanes % gpus:
+    if gpus < 1 or config.lanes % gpus:
         raise AskdError(f"{config.lanes} micro-batches a step cannot be dealt out to {gpus} GPUs evenly")
     large = shape(teacher)
     student = deepcopy(large)
@@ -94,8 +96,9 @@ def estimate(
     if config.gradient_checkpointing:
         learnt += sum(forward_flops(student, batch, frames, tokens, 0))
     asked = forward_flops(large, batch, FULL_CONTEXT, tokens, batch * tokens)
-    shared = config.freeze_encoder and config.context == "full" and config.encoder_layers is None and config.targets == "online"
-    teacher_step = (0 if shared else asked.encoder) + asked.decoder + asked.vocabulary if curriculum.needs_teacher else 0.0
+    online = curriculum.needs_teacher and config.targets == "online"
+    shared = config.freeze_encoder and config.context == "full" and config.encoder_layers is None
+    teacher_step = (0 if shared else asked.encoder) + asked.decoder + asked.vocabulary if online else 0.0
     teacher_steps = config.steps * (curriculum.switch if curriculum.lambda_end == 0 and curriculum.schedule != "constant" else 1)
     own = forward_flops(student, batch, frames, tokens, batch * tokens)
     self_step = sum(own) - (own.encoder if config.freeze_encoder else 0) if curriculum.needs_self_teacher else 0.0

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FEATURES = "log_mels 2"  # in the keys of caches: change it when the numbers change
 HOP = 160  # samples, 10 ms
 N_FFT = 400  # samples, 25 ms
 FULL_CONTEXT = 3000  # frames, 30 s

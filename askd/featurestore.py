@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from askd.clips import Clip
 from askd.errors import AudioError, CacheError
-from askd.features import log_mels
+from askd.features import FEATURES, log_mels
 from askd.files import cache_dir, digest, read_json, replacing, write_json
 
 BLOCK = 64  # clips featurised at once
@@ -40,7 +40,7 @@ class FeatureStore:
             AudioError: a clip cannot be read; it is named.
         """
         self.bands = bands
-        key = digest(["log_mels 2", bands, [(c.sha256, c.audio_s) for c in clips]], 24)
+        key = digest([FEATURES, bands, [(c.sha256, c.audio_s) for c in clips]], 24)
         self.path = cache_dir() / "features" / f"{key}.f32"
         index = self._kept(clips)
         if index is None:

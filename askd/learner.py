@@ -84,7 +84,7 @@ class Learner:
         self.base_rates = [group["lr"] for group in optimiser.param_groups]
         self.clock = stepclock.StepClock(self.device)
         self.model, self.optimiser = accelerator.prepare(LabelLogits(student, self.clock), optimiser)
-        self.model.train()
+        self.listen()
 
     @property
     def student(self):
@@ -117,6 +117,12 @@ class Learner:
             accelerator.wait_for_everyone()
         self.targets = teacher_targets(placed, examples, **options, progress=progress)
         teacher.to("cpu")
+
+    def listen(self) -> None:
+        """Training mode; a frozen encoder stays as it is for decoding, since it answers for the teacher too."""
+        self.model.train()
+        if self.config.freeze_encoder:
+            self.student.model.encoder.eval()
 
     def state(self) -> dict:
         """Everything that a later step depends on."""
@@ -171,7 +177,6 @@ class Learner:
         """One optimiser step; the loss is the mean over all its label tokens, however it is split over lanes and processes."""
         progress = step / self.config.steps
         weights, clock = self.curriculum.weights(progress), self.clock
-        torch.manual_seed(self.config.seed + 1_000_003 * step + self.accelerator.process_index)  # of a teacher with dropout
         batches = [batch.to(self.device) for batch in batches]
         clock.mark("data")
         counts = [len(batch.flat_labels) for batch in batches]
@@ -179,6 +184,8 @@ class Learner:
         row = {}
         for i, (batch, count) in enumerate(zip(batches, counts, strict=True)):
             last = i == len(batches) - 1
+            lane = self.accelerator.process_index + i * self.processes
+            torch.manual_seed(self.config.seed + 1_000_003 * step + lane)  # where a teacher's config has dropout
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 loss, terms = self._loss(batch, weights)
                 share = count / tokens
@@ -222,6 +229,6 @@ class Learner:
                 logits = model(batch)
             total += losses.cross_entropy(logits, batch.flat_labels).item() * len(batch.flat_labels)
             tokens += len(batch.flat_labels)
-        self.model.train()
+        self.listen()
         total, tokens = self._summed([total, tokens])
         return total / tokens

@@ -30,9 +30,9 @@ def cut_logs(folder: Path, steps: int) -> None:
     """Keep the rows of the first ``steps`` steps: what a killed run wrote after its last checkpoint comes again."""
     for path in (folder / name for name in LOGS):
         if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            rows = [row for row in read_rows(path) if row["step"] <= steps]
             with replacing(path) as scratch:
-                scratch.write_text("".join(lines[:steps]), encoding="utf-8")
+                scratch.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_rows(path: Path | str) -> list[dict]:

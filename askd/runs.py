@@ -93,7 +93,7 @@ class Run:
             raise RunError(f"{path} is not there yet: run notebook {notebook} with the same profile first")
         return path
 
-    def clips(self, role: str, progress: bool = False) -> list[Clip]:
+    def clips(self, role: str, progress: bool = False, skip_bad: bool = False) -> list[Clip]:
         """Training, dev or test clips of all domains of the run. Domains that cannot be had here are named and left out.
 
         Raises:
@@ -108,7 +108,7 @@ class Run:
             kind = {"train": "corpus_train_clips", "dev": "dev_clips", "test": "real_clips"} if domain.real else {}
             count = getattr(settings, kind.get(role, f"{role}_clips"))
             try:
-                clips += load_clips(domain, role, count, settings.seed, progress=progress)
+                clips += load_clips(domain, role, count, settings.seed, progress=progress, skip_bad=skip_bad)
             except (PackageUnavailable, CorpusUnavailable) as error:
                 print(f"left out: {domain.name}: {error}")
                 missing.append(domain.name)
@@ -120,7 +120,7 @@ class Run:
         """`askd.trainconfig.TrainConfig` of this run's settings for one method."""
         return train_config(self.settings(), method, **changes)
 
-    def train(self, method: str, teacher, processor, progress: bool = False, **changes) -> Path:
+    def train(self, method: str, teacher, processor, progress: bool = False, skip_bad: bool = False, **changes) -> Path:
         """Train one method of this run into ``students/<method>``; returns at once when it is done already."""
         from askd.processes import all_processes
         from askd.traindata import open_stream
@@ -130,11 +130,11 @@ class Run:
         with all_processes().main_process_first():  # what has to be made or fetched is so once
             if s.streaming:
                 domains = [d for d in map(get_domain, s.corpora) if "train" in d.roles]
-                clips = open_stream(domains, teacher, processor, config)
+                clips = open_stream(domains, teacher, processor, config, skip_bad)
             else:
-                clips = self.clips("train", progress)
-            dev = self.clips("dev")
-        return train(config, teacher, processor, clips, self.student(method), dev, progress)
+                clips = self.clips("train", progress, skip_bad)
+            dev = self.clips("dev", skip_bad=skip_bad)
+        return train(config, teacher, processor, clips, self.student(method), dev, progress, skip_bad)
 
     def trained(self) -> list[str]:
         """Methods with a finished student, in the order they are usually listed."""

@@ -25,6 +25,7 @@ Axes: ``M`` mel bands, ``T`` mel frames (10 ms).
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -124,7 +125,8 @@ class StreamData:
             self._parts.append((source, split))
             self._groups += groups
             about += [source.audio, source.text, dict(source.replace), source.drop, source.casing]
-            about += [(_name(source, g.file), g.number, g.rows, g.size_bytes) for g in groups]
+            # without the revision in a remote address: any commit to the data set would change it
+            about += [(re.sub("@[^/]+", "", _name(source, g.file), count=1), g.number, g.rows, g.size_bytes) for g in groups]
         self._sizes = np.array([g.rows for g in self._groups], np.int64)
         self.rows = int(self._sizes.sum())
         self.digest = digest(about, 24)  # of what there is to read; a folder may move

@@ -3,8 +3,8 @@
 The teacher must see its padded 30 s, which costs more than the whole student step on a short clip. So its targets are
 kept in the cache, in parts of 64 clips, content-addressed by (teacher's weights, clips with prompt and transcripts, K,
 temperature, precision): interrupted work goes on where it stopped, several processes share it, and all methods and seeds
-read the same files. They are mapped into memory, not read: a million clips cost address space, and each batch its own
-pages. About 12 kB a clip of 30 tokens at K = 64.
+read the same files. Their checksums are taken when they are opened; then they stay mapped into memory: a million clips
+cost address space, and each batch its own pages. About 12 kB a clip of 30 tokens at K = 64.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from askd.batches import Batch, Example, collate
-from askd.features import FULL_CONTEXT, encode, pad_features
+from askd.features import FEATURES, FULL_CONTEXT, encode, pad_features
 from askd.files import cache_dir, digest, replacing
 from askd.losses import IGNORE, topk_log_probs
 
@@ -41,10 +41,14 @@ class TeacherTargets:
 
     def of(self, batch: Batch) -> "TokenTargets":
         """The targets of a batch's label positions, in row-major order, as ``batch.flat_labels`` gives them."""
-        spans = [(self.parts[i // PART], int(self._ends[i] - self._counts[i]), int(self._ends[i])) for i in batch.rows]
+        found = self.of_examples(batch.rows)
+        return TokenTargets(**{name: value.to(batch.labels.device) for name, value in vars(found).items()})
+
+    def of_examples(self, rows: Sequence[int]) -> "TokenTargets":
+        """The targets of some examples, one after the other, on the CPU."""
+        spans = [(self.parts[i // PART], int(self._ends[i] - self._counts[i]), int(self._ends[i])) for i in rows]
         fields = {name: torch.cat([part[name][a:b] for part, a, b in spans]) for name in TokenTargets.__dataclass_fields__}
-        fields |= {"ids": fields["ids"].long(), "log_kept": fields["log_kept"].float()}
-        return TokenTargets(**{name: value.to(batch.labels.device) for name, value in fields.items()})
+        return TokenTargets(**fields | {"ids": fields["ids"].long(), "log_kept": fields["log_kept"].float()})
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,11 @@ def weights_digest(model) -> str:
 def label_logits(model, batch: Batch, encoded: Tensor | None = None) -> Tensor:
     """Logits of the label positions only, (N, V): the vocabulary projection never sees prompt or padding."""
     encoded = encode(model, batch.features) if encoded is None else encoded
-    hidden = model.model.decoder(input_ids=batch.decoder_ids, encoder_hidden_states=encoded, use_cache=False)[0]  # (B, L, d)
+    # one row of positions for all: with B of them, several threads add up their gradients in an order that varies
+    places = torch.arange(batch.decoder_ids.shape[1], device=batch.decoder_ids.device)[None]  # (1, L)
+    hidden = model.model.decoder(
+        input_ids=batch.decoder_ids, position_ids=places, encoder_hidden_states=encoded, use_cache=False
+    )[0]  # (B, L, d)
     return model.proj_out(hidden[batch.labels != IGNORE])
 
 
@@ -131,7 +139,8 @@ def teacher_targets(
     with tqdm(total=len(examples), desc="teacher targets", unit="clip", disable=not progress) as bar:
         for start in range(0, len(examples), PART):
             part = examples[start : start + PART]
-            key = digest([weights, k, temperature, str(autocast), [(e.clip.sha256, e.tokens) for e in part]], 20)
+            told = [(e.clip.sha256, e.tokens) for e in part]
+            key = digest(["targets 1", FEATURES, weights, k, temperature, str(autocast), told], 20)
             path = cache_dir() / "targets" / f"{key}.safetensors"
             if processes == 1 or start // PART % processes == process:
                 parts.append(_kept(path) or _computed(path, teacher, part, k, temperature, batch_size, autocast))
@@ -161,9 +170,7 @@ def _kept(path: Path) -> dict[str, Tensor] | None:
 def _computed(path: Path, teacher, examples, k, temperature, batch_size, autocast) -> dict[str, Tensor]:
     from safetensors.torch import save_file
 
-    device, rows = next(teacher.parameters()).device, []
-    if device.type == "meta":  # offloaded: accelerate brings weights and inputs together
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, rows = getattr(teacher, "askd_device", None) or next(teacher.parameters()).device, []
     for start in range(0, len(examples), batch_size):
         chosen = examples[start : start + batch_size]
         batch = collate(chosen, range(len(chosen))).to(device)

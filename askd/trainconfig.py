@@ -1,7 +1,8 @@
 """Settings of a training run, checked when they are made."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 
@@ -50,11 +51,23 @@ class TrainConfig:
     track: str = "tensorboard"  # where curves go: tensorboard, wandb, mlflow, several with commas, or none
 
     def __post_init__(self):
+        for name, kind in {f.name: f.type for f in fields(self)}.items():
+            if kind in (int, float):
+                self._number(name, kind)
         self.curriculum()  # checks method and overrides
-        positive = ("steps", "batch_size", "encoder_lr", "decoder_lr", "temperature", "checkpoint_every", "dev_every")
+        positive = ("steps", "batch_size", "encoder_lr", "decoder_lr", "temperature", "clip_norm", "top_k", "checkpoint_every",
+                    "dev_every")
         for name in positive:
             if not getattr(self, name) > 0:
                 raise AskdError(f"{name} must be positive, not {getattr(self, name)}")
+        for name in ("weight_decay", "seed", "workers"):
+            if getattr(self, name) < 0:
+                raise AskdError(f"{name} must be 0 or more, not {getattr(self, name)}")
+        for name in ("warmup", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise AskdError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        if len(self.pad_s) != 2 or not 0 <= self.pad_s[0] <= self.pad_s[1]:
+            raise AskdError(f"pad_s must be two lengths in seconds, the shorter first, not {self.pad_s}")
         choices = {"precision": ("auto", "fp32", "bf16"), "context": ("clip", "full"), "targets": ("cached", "online"),
                    "teacher_memory": ("full", "8bit", "offload", "fsdp")}
         for name, known in choices.items():
@@ -64,10 +77,17 @@ class TrainConfig:
             raise AskdError("a sharded teacher answers all processes at once: teacher_memory fsdp needs targets online")
         if self.micro_batch_size is not None and not 0 < self.micro_batch_size <= self.batch_size:
             raise AskdError(f"micro_batch_size must lie in [1, {self.batch_size}] (the batch), not {self.micro_batch_size}")
-        if self.workers < 0:
-            raise AskdError(f"workers must be 0 or more, not {self.workers}")
-        if not 0 <= self.warmup < 1:
-            raise AskdError(f"warmup must lie in [0, 1), not {self.warmup}")
+
+    def _number(self, name: str, kind: type) -> None:
+        """Turn what YAML and the command line give, such as the string 1e-4, into a number."""
+        value = getattr(self, name)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number) or isinstance(value, bool) or (kind is int and number != int(number)):
+            raise AskdError(f"{name} must be {'a whole number' if kind is int else 'a number'}, not {value!r}")
+        object.__setattr__(self, name, kind(number))
 
     @property
     def micro_batch(self) -> int:
@@ -96,7 +116,7 @@ class TrainConfig:
 def fast_precision(device: torch.device) -> str:
     """``bf16`` where the hardware multiplies it natively (CUDA >= Ampere, AVX512-BF16, AMX), else ``fp32``."""
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu":
         native = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
         return "bf16" if native else "fp32"

@@ -64,8 +64,13 @@ class _MicroBatches(Dataset):
     def __init__(self, data, context: str, pad_s: tuple[float, float], seed: int):
         self.data, self.context, self.pad_s, self.seed = data, context, pad_s, seed
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        step, lane = place
+    def __getitem__(self, place: tuple[int, int]) -> Batch | AskdError:
+        try:
+            return self._batch(*place)
+        except AskdError as error:  # raised in the parent: on its way a worker's traceback would be wrapped around it
+            return error
+
+    def _batch(self, step: int, lane: int) -> Batch:
         if self.context == "full":
             return self.data.batch(step, lane, frames=FULL_CONTEXT)
         pad_s = np.random.default_rng([self.seed, 1, step]).uniform(*self.pad_s)  # per step: all lanes hear the same silence
@@ -92,11 +97,11 @@ def step_batches(
     """The micro-batches of steps ``first`` .. ``steps`` - 1, read ahead by up to ``workers`` processes.
 
     The loader hands out (step, lane) in turn, so a number of workers that divides the lanes ties each lane to one worker,
-    which then reads each row group of a streamed data set once.
+    which then reads each row group of a streamed data set once: there ``workers`` is lowered to such a number.
     """
     if sys.platform != "linux":  # elsewhere a process that holds a graphics device cannot be forked
         workers = 0
-    while len(lanes) % max(workers, 1):
+    while isinstance(data, StreamedData) and len(lanes) % max(workers, 1):
         workers -= 1
     places = [(step, lane) for step in range(first, steps) for lane in lanes]
     more = {"prefetch_factor": AHEAD, "multiprocessing_context": "fork"} if workers else {}
@@ -105,4 +110,8 @@ def step_batches(
         pin_memory=torch.cuda.is_available(), **more,
     ))
     for _ in range(first, steps):
-        yield [next(loader) for _ in lanes]
+        batches = [next(loader) for _ in lanes]
+        for batch in batches:
+            if isinstance(batch, AskdError):
+                raise batch
+        yield batches

@@ -22,11 +22,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from askd import runinfo, stepclock
 from askd.batches import make_examples
 from askd.checkpoints import load_checkpoint, save_checkpoint
 from askd.clips import Clip
-from askd.errors import AskdError
+from askd.errors import AskdError, RunError
 from askd.files import digest, only_writer, read_json, replacing, write_json
 from askd.learner import Learner
 from askd.processes import all_processes
@@ -62,30 +64,66 @@ def train(
         TrainingDiverged: the loss or its gradient is not finite.
         RunError: another process writes to ``out``.
     """
-    out, processes = Path(out), all_processes()
+    out, everyone = Path(out), all_processes()
+    _check(config, clips, everyone)
     streamed = not isinstance(clips, Sequence)
     recorded = config.recorded() | {
         "teacher": weights_digest(teacher),
         "clips": clips.digest if streamed else digest([(c.sha256, c.text) for c in clips]),
-        "n_clips": clips.rows if streamed else len(clips),
+        "n_clips": clips.rows if streamed else len(clips), "dev_clips": digest([(c.sha256, c.text) for c in dev_clips]),
     }
-    if processes.is_main_process and (out / "training.json").is_file() and (old := read_json(out / "training.json")) != recorded:
-        aside = out.with_name(f"{out.name}.old-{digest(old, 6)}")
-        print(f"{out} was trained with other settings: moved aside to {aside.name}")
-        out.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}-{int(time.time())}"))
-    processes.wait_for_everyone()
+    if everyone.is_main_process:
+        _make_room(out, recorded)
+    everyone.wait_for_everyone()
     if (out / "finished.json").is_file():
+        if everyone.is_main_process and (out / "checkpoints").is_dir():  # killed at the very end
+            _tidy(out)
         return out
-    if not processes.is_main_process:
-        processes.wait_for_everyone()  # until the folder is locked
+    if not everyone.is_main_process:
+        everyone.wait_for_everyone()  # until the folder is locked
         _Trainer(config, teacher, processor, clips, dev_clips, out, False, skip_bad).run()
         return out
     with only_writer(out):
+        for left in out.glob(".*.*"):  # half-written by a killed process
+            shutil.rmtree(left, ignore_errors=True)
         write_json(out / "training.json", recorded)
         runinfo.write_info(out, recorded, clips, dev_clips, getattr(teacher, "name_or_path", ""))
-        processes.wait_for_everyone()
+        everyone.wait_for_everyone()
         _Trainer(config, teacher, processor, clips, dev_clips, out, progress, skip_bad).run()
     return out
+
+
+def _check(config: TrainConfig, clips, everyone) -> None:
+    """Complain before anything is moved or written."""
+    lanes_of(config.lanes, everyone.process_index, everyone.num_processes)
+    check_trackers(config.track)
+    if isinstance(clips, Sequence):
+        if len(clips) < config.batch_size:
+            raise AskdError(f"{len(clips)} clips are fewer than one batch of {config.batch_size}")
+        return
+    if config.targets == "cached" and config.curriculum().needs_teacher:
+        raise AskdError("a streamed data set has no cached targets: choose targets online (--set targets=online)")
+    if (clips.lanes, clips.micro_batch_size) != (config.lanes, config.micro_batch):
+        raise AskdError(f"the stream was opened for {clips.lanes} micro-batches of {clips.micro_batch_size}, the settings say "
+                        f"{config.lanes} of {config.micro_batch}: open it with askd.traindata.open_stream")
+
+
+def _make_room(out: Path, recorded: dict) -> None:
+    """Move a run of other settings aside; refuse a folder that is in use, or that holds something else."""
+    if (out / "training.json").is_file():
+        if (old := read_json(out / "training.json")) != recorded:
+            with only_writer(out):  # nobody else's
+                aside = out.with_name(f"{out.name}.old-{digest(old, 6)}")
+                print(f"{out} was trained with other settings: moved aside to {aside.name}")
+                out.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}-{int(time.time())}"))
+    elif out.is_dir() and (others := sorted(p.name for p in out.iterdir() if not p.name.startswith("."))):
+        raise RunError(f"{out} holds other files ({', '.join(others[:3])}): choose an empty folder for the run")
+
+
+def _tidy(out: Path) -> None:
+    """What follows a finished run: its figure and README; the checkpoints are not needed any more."""
+    runinfo.finish_info(out)
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 class _Trainer:
@@ -111,17 +149,20 @@ class _Trainer:
             self.dev = make_examples(dev_clips, teacher, processor, skip_bad=skip_bad)
             examples = make_examples(clips, teacher, processor, progress, skip_bad) if isinstance(clips, Sequence) else None
         if examples is None:
-            if config.targets == "cached":
-                raise AskdError("a streamed data set has no cached targets: choose targets online")
             self.data = StreamedData(clips)
         else:
             self.data = StoredData(examples, config.batch_size, config.micro_batch, config.steps, config.seed)
         self.learner = Learner(config, teacher, examples, self.accelerator, progress)
         self.step, self.best = 0, math.inf
-        state = load_checkpoint(out, self.accelerator.device)
+        state = load_checkpoint(out)
         if state is not None:
             self.learner.load(state)
             self.step, self.best = state["step"], state["best"]
+            if state["precision"] != self.precision:
+                print(f"{out}: begun in {state['precision']}, goes on in {self.precision}, what this machine multiplies fast")
+        steps = self.accelerator.gather(torch.tensor([self.step], device=self.accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise RunError(f"the processes found different checkpoints (steps {steps}): {out} must lie on a disk they all share")
         if self.accelerator.is_main_process:
             cut_logs(out, self.step)
         self.accelerator.wait_for_everyone()
@@ -182,10 +223,11 @@ class _Trainer:
             "steps": self.step, "precision": self.precision, "processes": self.processes, "shares": stepclock.shares(rows),
             "utterances_per_s": self.config.batch_size * len(rows) / sum(row["seconds"] for row in rows),
         })
-        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
-        runinfo.finish_info(self.out)
+        _tidy(self.out)
 
     def _checkpoint(self) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(self.out, self.step, {"step": self.step, "best": self.best, **self.learner.state()})
+            save_checkpoint(self.out, self.step, {
+                "step": self.step, "best": self.best, "precision": self.precision, **self.learner.state(),
+            })
             runinfo.write_readme(self.out)

@@ -3,7 +3,7 @@
 A run is trained once without interruption. Then the same run is started, killed after a random time, started again, ...
 until it ends, and again from the beginning until there were so many kills. Every ended run must equal the uninterrupted
 one bit for bit: weights, best student, metrics.jsonl. Each life is a process of its own, forked from this one so that the
-packages are not imported a hundred times.
+packages are not imported a hundred times. A third of the kills come while it is still loading.
 """
 
 import json
@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ def life(teacher: Path, out: Path, method: str) -> int:
     if pid == 0:
         code = 1
         try:
+            torch.set_num_threads(2)
             from askd.domains import load_clips
             from askd.teacher import load_teacher
             from askd.training import TrainConfig, train
@@ -36,6 +38,8 @@ def life(teacher: Path, out: Path, method: str) -> int:
             )
             train(config, *load_teacher(teacher), clips, out, clips[:2], progress=False)
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return pid
@@ -57,24 +61,26 @@ def killed(teacher: Path, out: Path, method: str, rng: random.Random, wait_s: fl
     """Run to the end with up to ``kills`` kills on the way; a row for each kill."""
     found = []
     while True:
-        before, born = rows(out), time.monotonic()
-        pid = life(teacher, out, method)
-        if len(found) == kills:
-            assert os.waitpid(pid, 0)[1] == 0
+        pid, lowest, born = life(teacher, out, method), rows(out), time.monotonic()
+        if len(found) < kills:
+            loading = rng.random() < 1 / 3
+            while not loading and not exited(pid) and rows(out) <= lowest:  # the log is cut to the last checkpoint, then it grows
+                lowest = min(lowest, rows(out))
+                assert time.monotonic() - born < 300, "no step in five minutes"
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 1.5 if loading else wait_s))
+            os.kill(pid, signal.SIGKILL)  # a process that has ended waits for us: no other can have its number
+        status = os.waitpid(pid, 0)[1]
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, f"{out}: a resumed run failed"
+        if os.WIFSIGNALED(status):
+            found.append({"killed_at_step": rows(out)})
+        else:
             return found
-        while rows(out) <= before and os.waitpid(pid, os.WNOHANG)[0] == 0 and time.monotonic() - born < 120:
-            time.sleep(0.002)  # it is loading; a killed run's rows are cut back to its last checkpoint, then grow
-            before = min(before, rows(out))
-        time.sleep(rng.uniform(0, wait_s))
-        try:
-            os.kill(pid, signal.SIGKILL)
-            if os.WIFSIGNALED(os.waitpid(pid, 0)[1]):
-                checkpoints = sorted(p.name for p in (out / "checkpoints").glob("step-*"))
-                found.append({"killed_at_step": rows(out), "newest": checkpoints[-1] if checkpoints else None})
-        except (ProcessLookupError, ChildProcessError):
-            pass
-        if (out / "finished.json").is_file():
-            return found
+
+
+def exited(pid: int) -> bool:
+    """Whether the process has ended, without taking its status."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def main(folder: Path, trials: int, method: str = "askd", seed: int = 0) -> dict:

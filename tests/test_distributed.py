@@ -19,7 +19,8 @@ from askd.trainconfig import TrainConfig
 from askd.traindata import lanes_of
 
 # --multi_gpu is accelerate's name for its launcher of several processes on one machine, GPUs or none
-LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+LAUNCH = ["accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+          "--main_process_port", "0"]
 SETTINGS = ["--steps", "6", "--batch-size", "4", "--precision", "fp32", "--encoder-lr", "1e-3", "--decoder-lr", "1e-3",
             "--set", "micro_batch_size=2", "--set", "dev_every=3", "--set", "momentum=0.9", "--track", "none"]
 
@@ -38,7 +39,8 @@ def askd(processes: int, *arguments: str) -> str:
     """The command with so many processes; what it prints."""
     launch = [*LAUNCH, "--num_processes", str(processes), "-m", "askd"] if processes > 1 else ["askd"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    result = subprocess.run([sys.executable, "-m", *launch, *arguments], capture_output=True, text=True, env=environment)
+    result = subprocess.run([sys.executable, "-m", *launch, *arguments], capture_output=True, text=True, env=environment,
+                            timeout=600)
     assert result.returncode == 0, result.stderr[:6000]
     return result.stdout
 

@@ -92,6 +92,24 @@ def test_settings_that_change_nothing_do_not_start_a_run_again(trained):
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_two_threads_add_up_the_same_gradient_every_time(tiny_en, clips):
+    """Resume is bit for bit only if a step is: positions used by every utterance must not be summed in a random order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    student = make_student(tiny_en.model, 2)
+    batch = collate(make_examples(list(clips) * 2, *tiny_en), range(16))  # large enough for torch to share the work out
+
+    def gradients():
+        student.zero_grad()
+        label_logits(student, batch).float().logsumexp(-1).mean().backward()
+        return {name: p.grad.clone() for name, p in student.named_parameters() if p.grad is not None}
+
+    first = gradients()
+    for _ in range(3):
+        assert all(torch.equal(value, first[name]) for name, value in gradients().items())
+    torch.set_num_threads(threads)
+
+
 # ---- big teachers -----------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +156,10 @@ def test_without_torchao_8_bits_say_what_to_install(toy):
 
 
 def test_wrong_combinations_are_named(toy):
+    assert TrainConfig(encoder_lr="1e-4", steps=5.0).encoder_lr == 1e-4  # as YAML gives it
+    for name, value in {"clip_norm": 0, "momentum": 1, "seed": -1, "steps": 2.5, "top_k": "many", "pad_s": (2, 1)}.items():
+        with pytest.raises(AskdError, match=name):
+            TrainConfig(**{name: value})
     with pytest.raises(AskdError, match="fsdp needs targets online"):
         TrainConfig(teacher_memory="fsdp")
     with pytest.raises(AskdError, match=r"micro_batch_size must lie in \[1, 16\]"):

@@ -1,7 +1,6 @@
 """The loop: batches, targets, objective, resume after kill -9, accumulation, divergence. A toy Whisper on real clips."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +13,14 @@ from askd import losses
 from askd.batches import batch_plan, collate, make_examples
 from askd.clips import Clip
 from askd.decoding import context_frames
-from askd.errors import AskdError, TrainingDiverged
-from askd.files import only_writer
+from askd.errors import AskdError, CacheError, RunError, TrainingDiverged
 from askd.losses import IGNORE
 from askd.objective import objective
 from askd.targets import label_logits, teacher_targets, token_targets
 from askd.teacher import load_teacher
 from askd.trainconfig import fast_precision
-from askd.training import TrainConfig, read_metrics, train
+from askd.traindata import StoredData, step_batches
+from askd.training import TrainConfig, read_metrics, save_model, train
 
 FAST = dict(steps=8, batch_size=4, top_k=8, precision="fp32", checkpoint_every=3, dev_every=4, encoder_lr=1e-3, decoder_lr=1e-3)
 
@@ -190,11 +189,37 @@ def test_other_settings_move_the_old_run_aside(toy, tiny_en, clips, tmp_path, ca
     assert json.loads((out / "training.json").read_text())["config"]["seed"] == 1
 
 
-def test_a_second_writer_is_refused(tmp_path):
-    with only_writer(tmp_path):
-        code = f"from askd.files import only_writer\nwith only_writer({str(tmp_path)!r}): pass"
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode != 0 and f"process {os.getpid()}" in result.stderr
+def test_a_second_writer_is_refused(toy, tiny_en, clips, tmp_path):
+    """Not even one with other settings, which would move the folder aside, takes it from a living process."""
+    out, settings = tmp_path / "run", FAST | dict(steps=2, method="ce_only")
+    train(TrainConfig(**settings), toy, tiny_en.processor, clips, out, progress=False)
+    code = f"from askd.files import only_writer\nwith only_writer({str(out)!r}): print(1, flush=True); input()"
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    with pytest.raises(RunError, match=f"process {holder.pid}"):
+        train(TrainConfig(**settings | dict(seed=1)), toy, tiny_en.processor, clips, out, progress=False)
+    holder.communicate(b"\n")
+    assert (out / "model.safetensors").is_file() and not list(tmp_path.glob("run.old-*"))
+
+
+def test_a_folder_with_other_files_is_not_written_into(toy, tiny_en, clips, tmp_path):
+    save_model(toy, tiny_en.processor, tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(RunError, match=r"other files .*empty folder"):
+        train(TrainConfig(**FAST), toy, tiny_en.processor, clips, tmp_path, progress=False)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_errors_of_workers_are_one_line(toy, tiny_en, clips, tmp_path, monkeypatch):
+    """A damaged feature file is noticed in a worker process; the message arrives as it was raised."""
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path / "cache"))
+    examples = make_examples(clips, toy, tiny_en.processor)
+    store = examples[0].store.path
+    store.write_bytes(bytes(store.stat().st_size))
+    data = StoredData(examples, 4, 4, 2, 0)
+    with pytest.raises(CacheError) as caught:
+        list(step_batches(data, [0], 0, 2, "clip", (0.2, 0.2), 0, workers=1))
+    assert "Traceback" not in str(caught.value) and "delete it" in str(caught.value)
 
 
 def test_wrong_settings_are_named():

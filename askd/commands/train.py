@@ -3,7 +3,7 @@
 import argparse
 
 from askd.commands.options import add_source_options, source_options
-from askd.errors import AskdError
+from askd.errors import AskdError, RunError
 
 ABOUT = "distil one student on synthetic speech, public corpora, or your own recordings"
 EXAMPLES = (
@@ -16,6 +16,8 @@ EXAMPLES = (
     "  askd train --profile paper --estimate --gpus 8                           # hours, memory and money beforehand\n"
     "  askd train --data hub:librispeech_clean --stream --set targets=online --out runs/mine/streamed"
 )
+
+DEFAULT_CLIPS = {"synthetic": 150, "hub": 2000}
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -32,7 +34,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--track", help="tensorboard (default), wandb, mlflow, several with commas, or none")
     p.add_argument("--data", nargs="+", metavar="NAME", help="domains, folders or hub:ID (default: all synthetic in-domain ones)")
     p.add_argument("--stream", action="store_true", help="read --data (Parquet, hub:ID) as the steps need it, without a cache")
-    p.add_argument("--train-clips", type=int, help="clips a domain (default: 150)")
+    p.add_argument("--train-clips", type=int, help="clips a domain (default: 150 synthetic, 2,000 of a Hub data set, all else)")
     p.add_argument("--dev-clips", type=int, help="clips a domain (default: 8; 0: none)")
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
                    help="any other field of askd.trainconfig.TrainConfig or askd.curriculum.Curriculum")
@@ -53,16 +55,23 @@ def _settings(args) -> dict:
 
     names = ("steps", "decoder_layers", "batch_size", "encoder_lr", "decoder_lr", "precision", "seed", "track")
     values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    overrides = {}
+    overrides, known = {}, [*TrainConfig.__dataclass_fields__, *Curriculum.__dataclass_fields__]
+    for name in ("method", "overrides"):  # an option of its own; and what the other fields are collected in
+        known.remove(name)
     for item in args.set:
         if "=" not in item:
             raise AskdError(f"--set {item}: write FIELD=VALUE, for example --set schedule=cosine")
         field, value = item.split("=", 1)
+        if field not in known:
+            raise AskdError(f"--set {field}: no such field; known are {', '.join(known)}")
         (values if field in TrainConfig.__dataclass_fields__ else overrides)[field] = yaml.safe_load(value)
-    if unknown := set(overrides) - set(Curriculum.__dataclass_fields__):
-        known = ", ".join([*TrainConfig.__dataclass_fields__, *Curriculum.__dataclass_fields__])
-        raise AskdError(f"--set {', '.join(sorted(unknown))}: no such field; known are {known}")
-    return values | {"method": args.method, "overrides": overrides}
+    return values | {"method": args.method} | ({"overrides": overrides} if overrides else {})
+
+
+def _refuse(args, options: tuple[str, ...], why: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in options if getattr(args, name) not in (None, False)]
+    if given:
+        raise AskdError(f"{', '.join(given)}: {why}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -71,6 +80,12 @@ def run(args: argparse.Namespace) -> None:
 
     get_method(args.method)
     values = _settings(args)
+    if args.train_clips is not None and args.train_clips < 1:
+        raise AskdError(f"--train-clips must be at least 1, not {args.train_clips}")
+    if args.profile:
+        _refuse(args, ("stream", "layout", "casing"), "not with --profile; a hub:ID of --data takes ?casing=sentence")
+    if args.stream:
+        _refuse(args, ("layout", "casing", "train_clips", "audio_root"), "not with --stream; a hub:ID takes ?casing=sentence")
     if args.estimate:
         _estimate(args, values)
         return
@@ -95,7 +110,8 @@ def run(args: argparse.Namespace) -> None:
         if args.stream:
             clips = open_stream(domains, model, processor, config, args.skip_bad)
         else:
-            clips = [c for d in domains for c in load_clips(d, "train", args.train_clips or 150, **options)]
+            counts = [args.train_clips or DEFAULT_CLIPS.get(domain.source) for domain in domains]
+            clips = [c for d, n in zip(domains, counts, strict=True) for c in load_clips(d, "train", n, **options)]
         scored = [d for d in domains if "dev" in d.roles] if args.dev_clips != 0 else []
         dev = [c for d in scored for c in load_clips(d, "dev", args.dev_clips or 8, **options)]
     if not scored and progress:
@@ -108,37 +124,54 @@ def run(args: argparse.Namespace) -> None:
 
 def _estimate(args, values: dict) -> None:
     from askd.estimate import GPU_TFLOPS, USD_PER_GPU_HOUR, estimate
-    from askd.reproduce import read_profile, settings_of
-    from askd.runs import Settings, train_config
+    from askd.runs import train_config
     from askd.trainconfig import TrainConfig
 
-    teacher = args.teacher or "tiny.en"
     if args.profile:
-        settings = Settings(**settings_of(read_profile(args.profile)))
-        teacher, method = args.teacher or settings.teacher, values.pop("method")
-        config = train_config(settings, method, **values)
+        settings = _profile_settings(args, values)
+        teacher, config = settings.teacher, train_config(settings, args.method)
     else:
-        config = TrainConfig(**values)
+        teacher, config = args.teacher or "tiny.en", TrainConfig(**values)
     print(f"{config.method}, {teacher}: {estimate(teacher, config, gpus=args.gpus)}")
     print(f"assumed: {GPU_TFLOPS:g} TFLOP/s and ${USD_PER_GPU_HOUR:g} an hour for each GPU, utterances of 10 s; reading the data "
           "and asking a cached teacher come on top")
 
 
-def _train_profile(args, values: dict) -> None:
-    from askd.processes import all_processes
+def _profile_settings(args, values: dict):
+    """Settings of the profile with what was named on the command line, all in one place, so that notebooks see the same."""
     from askd.reproduce import read_profile, settings_of
-    from askd.runs import Run
-    from askd.teacher import load_teacher
+    from askd.runs import Settings
 
-    run, processes = Run(args.out or args.profile), all_processes()
     settings = settings_of(read_profile(args.profile))
     named = {"teacher": args.teacher, "corpora": args.data, "train_clips": args.train_clips, "dev_clips": args.dev_clips}
     settings |= {name: value for name, value in named.items() if value is not None}
-    with processes.main_process_first():
-        if processes.is_main_process:
-            run.start(**settings)  # as notebook 00 does
-        model, processor = load_teacher(run.settings().teacher)
-    out = run.train(values.pop("method"), model, processor, processes.is_main_process, **values)
-    if processes.is_main_process:
+    own = {name: value for name, value in values.items() if name in Settings.__dataclass_fields__}
+    more = {name: value for name, value in values.items() if name not in (*own, "method")}
+    return Settings(**settings | own | {"training": settings.get("training", {}) | more})
+
+
+def _train_profile(args, values: dict) -> None:
+    import os
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from askd.processes import all_processes
+    from askd.runs import Run
+    from askd.teacher import load_teacher
+
+    if args.audio_root:
+        os.environ["ASKD_AUDIO_ROOT"] = str(Path(args.audio_root).resolve())
+    run, everyone = Run(str(Path(args.out).resolve()) if args.out else args.profile), all_processes()
+    settings = _profile_settings(args, values)
+    if everyone.is_main_process:
+        if (run.folder / "settings.json").is_file() and (old := run.settings()) != settings:
+            other = [name for name, value in asdict(settings).items() if value != getattr(old, name)]
+            raise RunError(f"{run.folder} was begun with other {', '.join(other)}: choose another folder, --out FOLDER")
+        run.start(**asdict(settings))  # as notebook 00 does
+    everyone.wait_for_everyone()
+    with everyone.main_process_first():
+        model, processor = load_teacher(settings.teacher)
+    out = run.train(args.method, model, processor, everyone.is_main_process, args.skip_bad)
+    if everyone.is_main_process:
         print(f"student in {out}")
-    processes.destroy_process_group()
+    everyone.destroy_process_group()
