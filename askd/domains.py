@@ -135,7 +135,8 @@ def get_domain(name: str | Path) -> Domain:
         from askd.hubsource import parse_hub
 
         source = parse_hub(name)
-        short = "hub-" + "".join(c if c.isalnum() else "-" for c in name.removeprefix("hub:"))[:60]
+        short = name.removeprefix("hub:").replace(source.id, Path(source.path).name, 1) if source.local else name[4:]
+        short = "hub-" + "".join(c if c.isalnum() else "-" for c in short)[:60]
         return Domain(
             short, "out_of_domain", "hub", source.about or source.id, source.language, source.speaker or "unknown",
             source.licence, source.citation, hub=name, own_roles=source.roles,
@@ -143,6 +144,8 @@ def get_domain(name: str | Path) -> Domain:
     if Path(name).exists():
         path = Path(name).resolve()
         short = path.stem if path.is_file() else path.name
+        if path.name == "labels.jsonl":  # of `askd pseudolabel`, which calls all of them so
+            short = path.parent.name
         if short in (*all_domains(), *itertools.chain(*PARTS.values())):  # not to be taken for a declared one, or for its role
             short = f"{path.parent.name}-{short}"
         parts = tuple(own_parts(path)) or tuple(SPLITS)

@@ -17,6 +17,7 @@ from askd.audio import SAMPLING_RATE_HZ
 from askd.clips import Clip
 from askd.errors import AskdError, pick
 from askd.files import read_json, replacing, write_json
+from askd.plan import FEW_TESTS
 
 COMPUTE = "int8"  # of the CTranslate2 export: a quarter of the size, and the fast one on CPUs. Ours
 CLOSE = 0.97  # cosine between the two encoders' outputs, below which a conversion is taken for broken. Ours; int8 gives over 0.99
@@ -25,12 +26,13 @@ FILES = ("*config.json", "*.safetensors", "tokenizer*.json", "vocab.json", "merg
 
 
 def student_folder(folder: Path | str) -> Path:
-    """The Whisper in ``folder``: itself, or its ``student`` where ``askd distill`` wrote it.
+    """The Whisper in ``folder``: itself, or the student that ``askd distill`` chose there.
 
     Raises:
         AskdError: there is none, or it is not finished.
     """
-    for path in (Path(folder), Path(folder) / "student"):
+    chosen = Path(folder) / "results" / "student.json"
+    for path in (Path(folder), Path(folder) / (read_json(chosen)["folder"] if chosen.is_file() else "student")):
         if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
             return path
     raise AskdError(f"{folder} holds no finished model: give a folder of `askd distill` or `askd train` that has ended")
@@ -77,8 +79,13 @@ def _ct2(source: Path, out: Path, folder: Path, clips: Sequence[Clip]) -> dict:
         raise AskdError("this export needs CTranslate2, which is not installed: pip install 'askd[export]'") from None
     names = ("tokenizer.json", "preprocessor_config.json", "processor_config.json")
     beside = [name for name in names if (source / name).is_file()]
-    TransformersConverter(str(source), copy_files=beside).convert(str(out), quantization=COMPUTE)
-    found = check_ct2(source, out, clips[0].samples() if clips else _noise())
+    try:
+        TransformersConverter(str(source), copy_files=beside).convert(str(out), quantization=COMPUTE)
+        found = check_ct2(source, out, clips[0].samples() if clips else _noise())
+    except AskdError:
+        raise
+    except Exception as error:  # of a package that is not ours: its classes are not promised
+        raise AskdError(f"CTranslate2 cannot convert {source}: {type(error).__name__}: {error}") from error
     write_json(out / "askd.json", {"compute": COMPUTE, "checked": found})
     return found
 
@@ -132,21 +139,21 @@ def model_card(folder: Path | str) -> str:
              for name, path in (("plan", "plan.json"), ("wer", "results/wer.json"), ("latency", "results/latency.json"))}
     asked, train, use = (known["plan"].get(name, {}) for name in ("asked", "train", "use"))
     teacher = asked.get("teacher", "a Whisper model")
-    stock = teacher.count("/") == 1 and not Path(teacher).exists()  # a Hub id, not a folder
-    licences = known["plan"].get("licences", {})
+    base = {"tiny.en": "openai/whisper-tiny.en", "base": "openai/whisper-base"}.get(teacher, teacher)
+    stock = base.count("/") == 1 and not Path(base).exists()  # a Hub id, not a folder
+    terms = "mit" if base.startswith("openai/whisper") else "other"
     lines = [
-        "---", "language: en", "library_name: transformers", "pipeline_tag: automatic-speech-recognition",
-        *([f"base_model: {teacher}"] if stock else []), "---", "",
-        f"# A student of {teacher if stock else Path(teacher).name}", "",
-        "A Whisper for English speech recognition, distilled with [ASKD](https://arxiv.org/abs/2601.19919) by `askd`: the",
-        "teacher's influence fades over training, and a phase of self-distillation follows.", "",
+        "---", "language: en", f"license: {terms}", "library_name: transformers", "pipeline_tag: automatic-speech-recognition",
+        *([f"base_model: {base}"] if stock else []), "---", "",
+        f"# A student of {base if stock else Path(teacher).name}", "", "A Whisper for English speech recognition, "
+        + ("distilled with [ASKD](https://arxiv.org/abs/2601.19919) by `askd`: the\nteacher's influence fades over training, and "
+           "a phase of self-distillation follows." if train.get("method") == "askd" else "distilled by `askd`."), "",
     ]
     if train:
         mixed = f" and {use['mixed in']} synthetic clips" if use.get("mixed in") else ""
-        sources = ", ".join(Path(name).name for name in asked["data"])
         lines += [
             "## Training", "",
-            f"{use['train'] - use.get('mixed in', 0)} recordings of {sources}{mixed};",
+            f"{use['train'] - use.get('mixed in', 0)} recordings{mixed};",
             f"{train['steps']} steps of {train['batch_size']} clips, method `{train['method']}`, "
             f"{train['decoder_layers']} decoder layers, seed {train['seed']}.", "",
         ]
@@ -157,6 +164,8 @@ def model_card(folder: Path | str) -> str:
         lines += [f"| {name} | {row['utterances']} | {models['teacher']['domains'][name]['wer']:.1f} | {row['wer']:.1f} |"
                   for name, row in domains.items()]
         said = [c["in_words"] for c in known["wer"]["comparisons"] if c["split"] == "all"]
+        if sum(row["utterances"] for row in domains.values()) < FEW_TESTS:
+            said.append("These are too few recordings for a verdict.")
         lines += ["", *said, "", f"Scored by {known['wer']['scorer']}.", ""]
     if known["latency"]:
         machine, rows = known["latency"]["machine"], {row["model"]: row for row in known["latency"]["rows"]}
@@ -166,14 +175,15 @@ def model_card(folder: Path | str) -> str:
             f"Median {student_ms:.0f} ms on the clip's own length (`askd.transcribe`), {teacher_ms:.0f} ms for the teacher on "
             f"its padded 30 s: batch 1, clips of {rows['student']['audio_s']:.1f} s (mean),",
             f"equal token counts, transformers on {machine['gpu'] or machine['cpu']}.",
-            "Programs that pad to 30 s see less of a gain.", "",
+            "Programs that pad to 30 s gain only what cut layers give.", "",
         ]
-    data_terms = "".join(f"; {name}: {terms}" for name, terms in licences.items() if terms)
+    licences = known["plan"].get("licences", {})
+    data_terms = [f"- Trained on: {name} ({terms or 'no licence declared'})" for name, terms in licences.items()]
     return "\n".join([
         *lines, "## Intended use", "",
         "Transcription of recordings like those it was trained on, of at most 30 s each. It may make up words on silence and",
         "noise, and it was not tested on other voices, accents or channels than those above. Not for decisions about people.", "",
         "## Licence", "",
-        f"The weights derive from the teacher's and stand under its licence (OpenAI's Whisper: MIT){data_terms}.",
-        "Your own recordings: your terms.", "",
+        "The weights derive from the teacher's and stand under its licence (OpenAI's Whisper: MIT).", "", *data_terms, "",
+        "What was learnt from recordings may be bound by their terms too; of your own, they are yours to say.", "",
     ])

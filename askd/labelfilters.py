@@ -16,7 +16,7 @@ from askd.scoring import normalise
 from askd.segments import Segment
 
 TEXTS = ("teacher", "given")
-DUPLICATE = "duplicate"  # the reason of a recording whose file has the content of an earlier one
+DUPLICATE = "duplicate"  # the reason of a recording whose file has the content of an earlier one that is kept
 
 
 @dataclass(frozen=True)

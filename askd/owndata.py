@@ -5,20 +5,22 @@
     demo_folder("runs/demo/recordings", clips=60)                # a folder as somebody would bring it
 
 A source's own split is kept. A folder without one is split by a hash (`askd.recordings.of_role`); where that leaves fewer than
-two clips to test on, and where a source has no dev or test recordings at all, they are set aside from its training clips.
+two clips to a part, and where a source has no dev or test recordings at all, they are set aside from its training clips. Both
+keep a speaker, or where there are few of them a recording with all its pieces, in one part.
 """
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from askd.clips import Clip
-from askd.domains import Domain, domain_names, get_domain, load_clips, own_parts
-from askd.errors import AskdError
+from askd.domains import PARTS, Domain, domain_names, get_domain, load_clips, own_parts
+from askd.errors import AskdError, UnknownName
 from askd.files import digest, replacing
 from askd.packages import PackageUnavailable
-from askd.recordings import of_role, usable_clips
+from askd.recordings import grouped, of_role, usable_clips
 from askd.sentences import SPLITS
 
 Parts = dict[str, list[Clip]]
@@ -31,34 +33,36 @@ DEMO = ("asterisk_8khz", "neural_telephone")  # real recordings, and what stands
 def own_clips(
     names: Sequence[str], train_clips: int | None = None, seed: int = 0, skip_bad: bool = False, progress: bool = False, **options
 ) -> Parts:
-    """Training, dev and test clips of several sources, every one of them decoded once.
+    """Training, dev and test clips of several sources, every one of them decoded once, no sound in two parts.
 
     Args:
-        names: folders, ``hub:ID`` or declared domains. A source without training recordings is only tested on.
-        train_clips: at most so many of each source; None is all of a folder, `HUB_CLIPS` of a Hub data set.
+        names: folders, ``hub:ID`` or declared domains. A source without training recordings is only tested on; the labels of
+            `askd.pseudolabel` are only trained on and watched: a teacher's words cannot score it.
+        train_clips: at most so many of each source, spread over it; None is all of a folder, `HUB_CLIPS` of a Hub data set.
         seed, skip_bad, progress: as in `askd.load_clips`.
         options: ``audio_root``, ``layout``, ``casing`` of `askd.load_clips`.
 
     Raises:
         UnknownName: a source that does not exist.
         ManifestError, AudioError: a recording that cannot be used, named.
-        AskdError: too little to train on, two sources of one name, or a language other than English.
+        AskdError: too little to train or test on, two sources of one name, or a language other than English.
     """
     domains = [get_domain(name) for name in names]
-    if len({domain.name for domain in domains}) < len(domains):
-        raise AskdError(f"two of {', '.join(names)} have the same name: rename one, so that the tables can tell them apart")
-    if not any({"train", "all"} & set(domain.roles) for domain in domains):
-        raise AskdError(f"{', '.join(names)}: no training recordings: add a folder of your own, or a corpus with a train split")
+    _check_sources(names, domains)
     parts: Parts = {role: [] for role in SPLITS}
     for domain in domains:
-        if not domain.language.lower().startswith("en"):
-            raise AskdError(f"{domain.name} is in {domain.language!r}: prompts and scoring of this project are English")
         found = _parts_of(domain, train_clips, {"seed": seed, "skip_bad": skip_bad, "progress": progress, **options})
         for role in SPLITS:
             parts[role] += found[role]
+    _part_company(parts)
+    if not parts["test"] and any(map(from_teacher, domains)):
+        raise AskdError(f"{', '.join(names)}: nothing to test on: a teacher's own labels cannot score it; add recordings "
+                        f"that people transcribed, as in --data {names[0]} my_recordings/")
     if not parts["train"] or not parts["test"]:
         counts = f"{len(parts['train'])} recordings to train on and {len(parts['test'])} to test on"
         raise AskdError(f"{', '.join(names)}: {counts}: bring some of both, or a folder without a split")
+    if not parts["dev"]:
+        print("no dev clips: too few speakers or recordings to set some aside; only the training loss can be watched")
     parts["dev"], parts["test"] = evenly(parts["dev"], DEV_CLIPS), evenly(parts["test"], TEST_CLIPS)
     if not skip_bad:  # with it, they have been decoded already
         for role, clips in parts.items():
@@ -66,9 +70,28 @@ def own_clips(
     return parts
 
 
+def _check_sources(names: Sequence[str], domains: Sequence[Domain]) -> None:
+    if len({domain.name for domain in domains}) < len(domains):
+        raise AskdError(f"two of {', '.join(names)} have the same name: rename one, so that the tables can tell them apart")
+    if not any({"train", "all"} & set(domain.roles) for domain in domains):
+        raise AskdError(f"{', '.join(names)}: no training recordings: add a folder of your own, or a corpus with a train split")
+    for domain in domains:
+        if not domain.language.lower().startswith("en"):
+            raise AskdError(f"{domain.name} is in {domain.language!r}: prompts and scoring of this project are English")
+        path = Path(domain.path)
+        if domain.path and path.stem in (*PARTS["dev"], *PARTS["test"]) and not own_parts(path):
+            raise AskdError(f"{path} would be split and trained on, though it is called {path.stem}: give the folder that it "
+                            "lies in, with train beside it, or rename it")
+
+
 def _decoded(clip: Clip) -> Clip:
     clip.samples()
     return clip
+
+
+def from_teacher(domain: Domain) -> bool:
+    """Whether its transcripts are those of `askd.pseudolabel`."""
+    return bool(domain.path) and Path(domain.path).is_file() and (Path(domain.path).parent / "transcripts.jsonl").is_file()
 
 
 def _parts_of(domain: Domain, train_clips: int | None, options: dict) -> Parts:
@@ -76,8 +99,10 @@ def _parts_of(domain: Domain, train_clips: int | None, options: dict) -> Parts:
     if domain.source in ("hub", "synthetic"):
         limits = {role: n // (10 if domain.source == "synthetic" else 1) for role, n in HUB_CLIPS.items()}
     limits["train"] = train_clips or limits["train"]
-    if domain.path and not own_parts(domain.path):
-        whole = load_clips(domain, "all", **options)
+    labels = from_teacher(domain)
+    if domain.roles == ("all",) or (domain.path and not own_parts(domain.path)):
+        more = None if domain.path else sum(limits.values())
+        whole = load_clips(domain, "all", more, **options)
         if len(whole) < FEWEST:
             raise AskdError(
                 f"{domain.name}: {len(whole)} recordings are too few to train and test on: bring at least {FEWEST}; from about "
@@ -85,23 +110,61 @@ def _parts_of(domain: Domain, train_clips: int | None, options: dict) -> Parts:
             )
         parts = {role: of_role(whole, role) for role in SPLITS}
         if min(map(len, parts.values())) < 2:
-            parts = _set_aside({"train": whole, "dev": [], "test": []})
+            parts = set_aside({"train": whole, "dev": [], "test": []}, ("dev",) if labels else ("test", "dev"))
+        if labels:
+            kept = {id(clip) for clip in parts["dev"]}
+            parts = {"train": [clip for clip in whole if id(clip) not in kept], "dev": parts["dev"], "test": []}
     else:
-        parts = {role: load_clips(domain, role, limits[role], **options) if role in domain.roles else [] for role in SPLITS}
-        parts = _set_aside(parts)
-    parts["train"] = parts["train"][: limits["train"]]
+        if domain.path:
+            limits["train"] = None  # all, so that what is set aside does not depend on how many are trained on
+        parts = {role: _if_there(domain, role, limits[role], options) for role in SPLITS}
+        parts = set_aside(parts)
+    limit = train_clips or limits["train"]
+    return parts | {"train": evenly(parts["train"], limit) if limit else parts["train"]}
+
+
+def _if_there(domain: Domain, role: str, limit: int | None, options: dict) -> list[Clip]:
+    """Clips of a role; none where there is no such role, or no such split of a Hub data set."""
+    if role not in domain.roles:
+        return []
+    try:
+        return load_clips(domain, role, limit, **options)
+    except UnknownName as error:
+        if role == "train" or not error.made_of[0].startswith("split of"):
+            raise
+        return []
+
+
+def set_aside(parts: Parts, roles: Sequence[str] = ("test", "dev")) -> Parts:
+    """Fill empty parts with a tenth of the training clips, at least two: whole speakers or recordings (`askd.recordings.grouped`)
+    in the order of a hash, as long as half of the clips are left to train on."""
+    train = parts["train"]
+    if len(train) < FEWEST - 2:
+        return parts
+    group, size = grouped(train), Counter(map(grouped(train), train))
+    waiting = sorted(size, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    least, spare, role_of = max(2, len(train) // 10), len(train) // 2, {}
+    for role in (role for role in roles if not parts[role]):
+        count = 0
+        for name in [name for name in waiting if name not in role_of]:
+            if count < least and size[name] <= spare:
+                role_of[name] = role
+                count, spare = count + size[name], spare - size[name]
+    parts = parts | {"train": [clip for clip in train if group(clip) not in role_of]}
+    for role in set(role_of.values()):
+        parts[role] = [clip for clip in train if role_of.get(group(clip)) == role]
     return parts
 
 
-def _set_aside(parts: Parts) -> Parts:
-    """Fill an empty dev or test part with a tenth of the training clips, at least two, chosen by a hash of their sound."""
-    train = sorted(parts["train"], key=lambda clip: hashlib.sha256((clip.id + clip.sha256).encode()).hexdigest())
-    count = max(2, len(train) // 10)
-    for role in ("test", "dev"):
-        if not parts[role] and len(train) >= FEWEST - 2:
-            parts[role], train = train[:count], train[count:]
-    left = {id(clip) for clip in train}
-    return parts | {"train": [clip for clip in parts["train"] if id(clip) in left]}
+def _part_company(parts: Parts) -> None:
+    """Leave out of train and dev what sounds the same as a test clip, and out of train what sounds the same as a dev clip."""
+    heard: set[str] = set()
+    for role in ("test", "dev", "train"):
+        kept = [clip for clip in parts[role] if clip.sha256 not in heard]
+        if lost := len(parts[role]) - len(kept):
+            print(f"{lost} {role} recordings are left out: the same file is in {'test' if role == 'dev' else 'dev or test'}")
+        heard |= {clip.sha256 for clip in kept} if role != "train" else set()
+        parts[role] = kept
 
 
 def evenly(clips: Sequence, limit: int) -> list:

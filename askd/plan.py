@@ -8,13 +8,17 @@
 Times come from measurements on this machine (`Timings`). One plan is written to ``DIR/plan.json`` and holds for every later call.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from askd.clips import Clip
 from askd.curriculum import get_method
-from askd.errors import AskdError
+from askd.errors import AskdError, RunError
+from askd.files import read_json
 from askd.notebook import table
+from askd.owndata import HUB_CLIPS
 from askd.timings import Timings
 
 # All of this is ours, and not tuned. Why four layers of four: README, "How to read it".
@@ -24,8 +28,9 @@ LEAST_STEPS = 20  # with fewer, and passes left, the hours are too few
 EPOCHS = ((1.0, 10), (float("inf"), 4))  # (hours of training speech below which, passes over it)
 MIX_BELOW_H = 0.5  # with less training speech, synthetic clips join in, one to each recording
 LITTLE_CLIPS = 100  # below, the teacher may be hard to beat
-FEW_TESTS = 30  # below, an interval is too wide to tell small differences
+FEW_TESTS = 30  # below, an interval is too wide to tell small differences; and dev clips too few to choose a student by
 BATCH = 16
+FREE_SHARE = 0.7  # of the free memory that a plan uses
 RESERVE = 0.1  # of the hours, for what was estimated too short
 FIXED_S = 60.0  # export and report
 LATENCY = {"clips": 6, "repeats": 5, "warmup": 1}
@@ -62,7 +67,7 @@ class Asked:
             raise AskdError("say what to train on: --data FOLDER, --data hub:ID")
         for name in ("hours", "epochs", "train_clips", "decoder_layers"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise AskdError(f"{name} must be positive, not {value}")
         if self.mix is not None and self.mix < 0:
             raise AskdError(f"mix must not be negative, but {self.mix} is")
@@ -91,7 +96,20 @@ class Plan:
     minutes: dict  # stage -> estimate
     timings: dict = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    licences: dict = field(default_factory=dict)  # of the sources that declare one
+    licences: dict = field(default_factory=dict)  # of what is trained on, by source; "" where none is declared
+
+    @classmethod
+    def read(cls, path: Path | str) -> "Plan":
+        """The plan of a file.
+
+        Raises:
+            RunError: it is damaged, or not of this program.
+        """
+        try:
+            return cls(**read_json(path))
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path} cannot be read ({error}): move it away and call the command again; where training has begun, "
+                           "a new plan needs --replan") from None
 
     def as_text(self) -> str:
         """The plan as tables: the data, the settings with their reasons, the minutes."""
@@ -144,6 +162,8 @@ def settings(asked: Asked, clips: Sequence[Clip], own_h: float, shape: Mapping[s
         why = "as asked"
     elif all_layers:
         layers, why = has, f"all: fewer than {RECOVERY_STEPS} steps fit into the hours, too few to mend a cut decoder"
+    elif layers == has and own_h >= LAYERS[0][0]:
+        why = f"all: {has} are not cut further"
     elif layers == has:
         why = f"all: with under {LAYERS[0][0]:g} h of speech a cut decoder does not recover; short contexts make it fast"
     else:
@@ -179,14 +199,18 @@ def micro_batch(batch: int, clips: Sequence[Clip], shape: Mapping[str, int], fre
     encoder = shape["encoder_layers"] * positions * width * 17
     decoder = shape["decoder_layers"] * width * (25 * tokens + 2 * positions)
     a_clip = 4 * (encoder + decoder + 4 * tokens * shape["vocab_size"])
-    weights = 4 * shape["parameters"] * 7  # teacher, student, its gradients, two moments, EMA, and one to spare
-    fit = int((0.7 * free_bytes - weights) / a_clip)
+    fit = int((FREE_SHARE * free_bytes - weight_bytes(shape)) / a_clip)
     if fit >= batch:
         return None
     micro = 1
     while 2 * micro <= fit:
         micro *= 2
     return micro
+
+
+def weight_bytes(shape: Mapping[str, int]) -> int:
+    """Of teacher, student, its gradients, two moments, EMA, and one to spare, in float32."""
+    return 4 * shape["parameters"] * 7
 
 
 def mix_size(asked: Asked, own_clips: int, own_h: float) -> tuple[int, str]:
@@ -215,7 +239,7 @@ def fit(asked: Asked, train: dict, timings: Timings, clips: int, speech_h: float
     epochs = asked.epochs or _below(speech_h, EPOCHS)
     latency_s = min(LATENCY["clips"], test) * (LATENCY["repeats"] + LATENCY["warmup"]) * timings.one_s
     watch_s = WATCHED * dev * timings.step_s / batch / 3  # forward passes alone
-    allowed = 3600 * asked.hours * (1 - RESERVE) - FIXED_S - timings.spent_s - latency_s - watch_s
+    allowed = 3600 * asked.hours * (1 - RESERVE) - FIXED_S - timings.spent_s - timings.read_s - latency_s - watch_s
     all_tests, test = test, min(test, max(8, int(0.2 * allowed / timings.test_s)))
     left = allowed - test * timings.test_s
     wanted = max(1, int(epochs * clips / batch))
@@ -236,17 +260,30 @@ def fit(asked: Asked, train: dict, timings: Timings, clips: int, speech_h: float
         "checkpoint_every": max(1, min(steps, round(CHECKPOINT_S / timings.step_s))),
     }
     seconds = {
-        "measuring": timings.spent_s, "teacher's answers": clips * teacher_s, "training": steps * timings.step_s + watch_s,
+        "reading": timings.read_s, "measuring": timings.spent_s, "teacher's answers": clips * teacher_s,
+        "training": steps * timings.step_s + watch_s,
         "scoring": test * timings.test_s, "latency": latency_s, "export and report": FIXED_S,
     }
     return config, {"train": clips, "dev": dev, "test": test}, {stage: round(s / 60, 2) for stage, s in seconds.items()}
 
 
-def advice(own: int, test: int) -> list[str]:
-    """What to say of few recordings."""
+def why_steps(asked: Asked, steps: int, batch: int, clips: int, speech_h: float) -> str:
+    """Passes over the clips, and what keeps them from being more."""
+    limit, passes = asked.epochs or _below(speech_h, EPOCHS), f"{steps * batch / clips:.1f} passes over the clips"
+    if int(limit * clips / batch) > steps:
+        return f"{passes}: more do not fit into the hours (--hours)"
+    return f"{passes}, " + ("as asked" if asked.epochs else f"at most {limit:g} with {speech_h:.1f} h of speech (--epochs)")
+
+
+def advice(own: int, test: int, needed_bytes: float = 0.0, free_bytes: float = math.inf, capped: Sequence[str] = ()) -> list[str]:
+    """What to say of few recordings, of little memory, and of Hub data sets that were not read to their end."""
     notes = []
     if own < LITTLE_CLIPS:
         notes.append(f"{own} training recordings are few: the teacher may be hard to beat; {LITTLE_CLIPS} are a start")
     if test < FEW_TESTS:
         notes.append(f"{test} test recordings tell only large differences apart: expect wide intervals")
+    if needed_bytes > FREE_SHARE * free_bytes:
+        notes.append(f"the weights of teacher, student and optimiser take {needed_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} GB "
+                     "are free: it may fail for want of memory; take a smaller --teacher or a larger machine")
+    notes += [f"{name}: its first {HUB_CLIPS['train']} recordings are taken; --train-clips N takes more" for name in capped]
     return notes

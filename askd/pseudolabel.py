@@ -1,7 +1,8 @@
 """Pseudo-labels: a teacher transcribes audio, what is probably wrong is left out, and a student trains on the rest.
 
     askd pseudolabel --teacher tiny.en --data podcasts/ --out labels/
-    askd train --data labels/labels.jsonl --out runs/mine/podcasts
+    askd train --data labels/labels.jsonl --train-clips 5000 --decoder-layers 4 --out runs/mine/podcasts
+    askd distill --data labels/labels.jsonl my_recordings/ --out runs/mine/own    # my_recordings/: transcribed by people
 
     report = pseudolabel(teacher, processor, "podcasts/", "labels/", Filters(min_confidence=0.5))
     clips = askd.load_clips("labels/labels.jsonl", "all")         # `askd train` takes train, 80 %, and dev, 10 %, by hash
@@ -106,10 +107,10 @@ def pseudolabel(
             judged(segment, said[key], errors, text)
             for segment, key, errors in zip(segments, keys, _errors(segments, keys, said), strict=True)
         ]
-        first = dict(zip(reversed(keys), reversed(rows), strict=True))
-        reasons = [
-            filters.reason(row) if first[key] is row else DUPLICATE for key, row in zip(keys, rows, strict=True)
-        ]
+        reasons, taken = [], set()
+        for key, row in zip(keys, rows, strict=True):
+            reasons.append(filters.reason(row) or (DUPLICATE if key in taken else ""))
+            taken |= set() if reasons[-1] else {key}
         report = json.loads(json.dumps({
             "teacher": settings, "filters": asdict(filters), "text": text, "recordings": len(records) - len(bad),
             "left_out": bad, **_counts(rows, reasons),
@@ -236,4 +237,6 @@ def report_text(report: Mapping) -> str:
     lines += [line(name, found) for name, found in report["rejected"].items()]
     if bad := report["left_out"]:
         lines.append(f"  left out {len(bad)} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
+    if report["kept"]["segments"]:
+        lines.append("  a teacher's own labels cannot score it: test on recordings that people transcribed")
     return "\n".join(lines)

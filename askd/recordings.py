@@ -1,6 +1,7 @@
 """Real recordings: records of any source -> clips, with what cannot be used named or counted."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from askd.audio import duration_s, read_audio
@@ -9,6 +10,7 @@ from askd.errors import AudioError
 from askd.files import sha256
 from askd.records import Record
 
+PIECE = re.compile(r"#\d+\.\d\d$")  # how `askd.segments` ends the id of a piece: where it begins, in seconds
 MANY_SPEAKERS = 10  # from so many on, a folder without a split is split by speaker. Ours
 
 
@@ -66,12 +68,14 @@ def usable_clips(
 
 
 def of_role(records: Sequence[Record], role: str) -> list[Record]:
-    """Train (80 %), dev (10 %) or test (10 %) of recordings that have no split: by a hash of the speaker, or, with fewer
-    than `MANY_SPEAKERS`, of the recording."""
-    by_speaker = len({record.speaker for record in records}) >= MANY_SPEAKERS
+    """Train (80 %), dev (10 %) or test (10 %) of recordings that have no split: by a hash of `grouped`'s groups, so that of few
+    groups none may fall to dev or test."""
+    group, buckets = grouped(records), {"train": range(8), "dev": (8,), "test": (9,)}[role]
+    return [record for record in records if int(hashlib.sha256(group(record).encode()).hexdigest(), 16) % 10 in buckets]
 
-    def bucket(record: Record) -> int:
-        return int(hashlib.sha256((record.speaker if by_speaker else record.id).encode()).hexdigest(), 16) % 10
 
-    buckets = {"train": range(8), "dev": (8,), "test": (9,)}[role]
-    return [record for record in records if bucket(record) in buckets]
+def grouped(records: Sequence[Record]) -> Callable[[Record], str]:
+    """What must stay together in a split: the speaker; with fewer than `MANY_SPEAKERS`, the recording and all its pieces."""
+    if len({record.speaker for record in records}) >= MANY_SPEAKERS:
+        return lambda record: record.speaker
+    return lambda record: PIECE.sub("", record.id)

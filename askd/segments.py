@@ -70,7 +70,7 @@ def find_records(
     Args:
         name: a folder that no layout of `askd.folders` fits: every audio file in it and below, without transcripts; one audio
             file; or a folder, table, ``hub:ID`` or declared domain with transcripts.
-        out: the folder of labels; pieces that an earlier run left there are passed over.
+        out: the folder of labels; pieces that a run left there, or in another such folder, are passed over.
         role: ``train``, ``dev``, ``test`` or ``all``; None is ``train``, or all of a folder of yours that has no split.
         clips: at most so many recordings; synthetic domains need it.
         skip_bad, audio_root, layout, casing: as in `askd.load_clips`.
@@ -96,6 +96,7 @@ def find_records(
         records = _bare_audio(part, Path(out))
     else:
         records = usable_records(read_folder(part, layout), skip_bad)
+        _say_unnamed(part, records, Path(out))
     if role != "all" and role not in parts:
         records = of_role(records, role)
     if (casing or domain.casing) == "sentence":
@@ -112,14 +113,31 @@ def _is_bare(path: Path, parts: dict[str, Path]) -> bool:
 
 def _bare_audio(path: Path, out: Path) -> list[Record]:
     """Every audio file in and below a folder, except hidden ones and our own; who speaks is not known."""
-    top, ours = path if path.is_dir() else path.parent, (out / "audio").resolve()
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix.lower() in SOUNDS and p.is_file())
-    files = [p for p in files if not (OURS.search(p.name) and p.resolve().parent == ours)]
-    names = [(p, p.relative_to(top)) for p in files]
-    records = [Record(str(n), "", str(n), p) for p, n in names if not any(part.startswith(".") for part in n.parts)]
+    top = path if path.is_dir() else path.parent
+    names = [(p, p.relative_to(top)) for p in ([path] if path.is_file() else _sounds(path, out))]
+    records = [Record(str(n), "", str(n), p) for p, n in names]
     if not records:
         raise AskdError(f"{path}: no transcripts in a known layout, and no audio files ({', '.join(SOUNDS)}) in it or below")
     return records
+
+
+def _sounds(folder: Path, out: Path) -> list[Path]:
+    """Audio files in and below a folder, but for hidden ones and the pieces in this or another folder of labels."""
+    def ours(path: Path) -> bool:
+        labels = path.resolve().parent.parent
+        return bool(OURS.search(path.name)) and path.resolve().parent.name == "audio" and (
+            labels == out.resolve() or (labels / "transcripts.jsonl").is_file())
+
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS and p.is_file())
+    return [p for p in found if not ours(p) and not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+
+
+def _say_unnamed(folder: Path, records: Sequence[Record], out: Path) -> None:
+    """Where tables name recordings, files that none of them names are passed over, but not in silence."""
+    named = {os.path.realpath(record.audio) for record in records}
+    if folder.is_dir() and (lost := [p for p in _sounds(folder, out) if os.path.realpath(p) not in named]):
+        print(f"{folder}: {len(lost)} audio files that no table names are passed over, as {lost[0].relative_to(folder)}; to "
+              "label them, put them into a folder without a table")
 
 
 def cut_points(samples: np.ndarray) -> list[int]:

@@ -24,6 +24,7 @@ class Timings:
     test_s: float  # transcribing a test clip, by teacher and student together
     one_s: float  # the same, a clip at a time
     spent_s: float  # measuring
+    read_s: float = 0.0  # finding and decoding the recordings
 
 
 def measure_machine(fields: dict, clips: Sequence, test: Sequence, model, processor, device) -> Timings:

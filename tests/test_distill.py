@@ -17,12 +17,14 @@ from askd.audio import write_flac
 from askd.clips import Clip
 from askd.commands import distill as cli_distill
 from askd.distill import clips_of, in_words, located
+from askd.domains import get_domain
 from askd.errors import AskdError, RunError, UnknownName
 from askd.evaluation import read_rows
-from askd.export import check_ct2, export
+from askd.export import check_ct2, export, model_card, student_folder
 from askd.files import read_json, write_json
-from askd.owndata import amount, contents, demo_folder, own_clips
-from askd.plan import Asked, Plan, Timings, advice, fit, micro_batch, mix_size, settings
+from askd.outcome import choose
+from askd.owndata import amount, contents, demo_folder, own_clips, set_aside
+from askd.plan import Asked, Plan, Timings, advice, fit, micro_batch, mix_size, settings, why_steps
 from askd.teacher import load_teacher
 from askd.timings import typical
 from askd.training import read_metrics, save_model
@@ -121,6 +123,15 @@ def test_micro_batches_shrink_with_the_memory():
     assert mix_size(Asked("t", "d"), 50, 0.1)[0] == 50 and mix_size(Asked("t", "d"), 50, 3.0)[0] == 0
     assert mix_size(Asked("t", "d", mix=7), 50, 3.0)[0] == 7
     assert len(advice(20, 5)) == 2 and not advice(1000, 100)
+    assert "12.0 GB, 8.0 GB are free" in advice(1000, 100, 12e9, 8e9)[0]
+
+
+def test_reasons_name_what_held():
+    assert "--hours" in why_steps(Asked("t", "d"), 10, 16, 1000, 0.5)
+    assert why_steps(Asked("t", "d"), 625, 16, 1000, 0.5).startswith("10.0 passes over the clips, at most 10 with 0.5 h")
+    assert why_steps(Asked("t", "d", epochs=3), 187, 16, 1000, 0.5).endswith("3.0 passes over the clips, as asked")
+    small = SHAPE | {"decoder_layers": 2}
+    assert settings(Asked("t", "d"), some(100), 50, small, "fp32", 64e9)[1]["decoder_layers"] == "all: 2 are not cut further"
 
 
 def test_steps_are_timed_on_clips_of_the_mean_length():
@@ -132,7 +143,8 @@ def test_steps_are_timed_on_clips_of_the_mean_length():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"hours": 0}, "hours must be positive"), ({"mix": -1}, "mix"), ({"epochs": -1}, "epochs"), ({"data": ()}, "--data")],
+    [({"hours": 0}, "hours must be positive"), ({"hours": float("nan")}, "hours"), ({"epochs": float("inf")}, "epochs"),
+     ({"mix": -1}, "mix"), ({"epochs": -1}, "epochs"), ({"data": ()}, "--data")],
 )
 def test_arguments_are_checked(wrong, message):
     with pytest.raises(AskdError, match=message):
@@ -150,7 +162,56 @@ def test_a_folder_without_a_split_is_split_and_nothing_is_lost(recordings):
     assert len(ids) == len(set(ids)) == 12 and min(map(len, parts.values())) >= 2
     assert contents(parts) == contents(own_clips([str(recordings)]))
     assert amount(parts["train"])["clips"] == len(parts["train"])
-    assert len(own_clips([str(recordings)], train_clips=3)["train"]) == 3
+    few = own_clips([str(recordings)], train_clips=3)
+    assert len(few["train"]) == 3 and few["test"] == parts["test"] and few["train"] != parts["train"][:3]
+
+
+def write_table(path, clips, ids, speakers=None):
+    """A table as `askd pseudolabel` writes it, on copies of one sound that differ in their first sample."""
+    path.parent.mkdir(parents=True)
+    sound, rows = clips[0].samples()[:4000].copy(), []
+    for number, name in enumerate(ids):
+        sound[0] = number / 32768
+        write_flac(path.parent / f"{number}.flac", sound)
+        rows.append({"id": name, "path": f"{number}.flac", "text": f"take {number}", "speaker": name.partition("#")[0]})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_pieces_of_a_recording_stay_in_one_part(clips, recordings, tmp_path, capsys):
+    ids = [f"podcasts/ep{n}.mp3#{15 * piece:.2f}" for n in range(3) for piece in range(40)]
+    table = write_table(tmp_path / "podcast_labels" / "labels.jsonl", clips, ids)
+    assert get_domain(table).name == "podcast_labels"
+    parts = own_clips([str(table)])
+    heard = {role: {clip.id.partition("#")[0] for clip in part} for role, part in parts.items()}
+    assert heard["train"] and heard["test"] and sum(map(len, heard.values())) == 3  # nothing lies in two parts
+    (table.parent / "transcripts.jsonl").touch()  # by a teacher: nothing of it may score that teacher
+    with pytest.raises(AskdError, match=r"cannot score it.*--data .*my_recordings"):
+        own_clips([str(table)])
+    parts = own_clips([str(table), str(recordings)])
+    assert {clip.domain for clip in parts["test"]} == {"recordings"}
+    assert sum(clip.domain == "podcast_labels" for part in parts.values() for clip in part) == 120
+
+
+def test_whole_speakers_are_set_aside():
+    clips = [replace(clip, speaker=f"s{i % 10}") for i, clip in enumerate(some(20))]
+    parts = set_aside({"train": clips, "dev": [], "test": []})
+    speakers = [{clip.speaker for clip in part} for part in parts.values()]
+    assert [len(part) for part in parts.values()] == [16, 2, 2] and sum(map(len, speakers)) == 10
+    two = [replace(clip, speaker="s", id=f"{i % 2}#{i}.00") for i, clip in enumerate(some(20))]
+    assert {role: len(part) for role, part in set_aside({"train": two, "dev": [], "test": []}).items()} == {
+        "train": 10, "dev": 0, "test": 10}
+
+
+def test_the_same_sound_is_in_one_part(clips, tmp_path, capsys):
+    write_folder(tmp_path / "own" / "train", clips[:9])
+    write_folder(tmp_path / "own" / "test", clips[6:])
+    parts = own_clips([str(tmp_path / "own")])
+    sounds = [{clip.sha256 for clip in part} for part in parts.values()]
+    assert sum(map(len, sounds)) == len(set.union(*sounds)) == 12 and len(parts["test"]) == 6
+    assert "recordings are left out: the same file is in" in capsys.readouterr().out
+    with pytest.raises(AskdError, match="though it is called test"):
+        own_clips([str(tmp_path / "own" / "train"), str(tmp_path / "own" / "test")])
 
 
 def test_a_missing_part_is_set_aside_from_training_and_an_own_one_is_kept(clips, tmp_path):
@@ -223,9 +284,16 @@ def test_from_recordings_to_exports_and_on_from_the_plan(recordings, teacher, tm
     assert read_json(out / "results" / "export_ct2.json")["encoder_cosine"] > 0.97
 
     marks = {path: path.stat().st_mtime_ns for path in [out / "student" / "model.safetensors", *out.rglob("export/*/*")]}
+    before = (out / "plan.json").read_bytes()
+    assert command(*arguments, "--hours", 5, "--plan", "--replan") == 0
+    assert "not written" in capsys.readouterr().out and (out / "plan.json").read_bytes() == before
     assert command(*arguments) == 0
     assert marks == {path: path.stat().st_mtime_ns for path in marks}  # nothing was done twice
 
+    write_json(out / "plan.json", plan | {"train": plan["train"] | {"steps": 4}})
+    with pytest.raises(RunError, match=r"config\.steps 3 -> 4.*--replan"):
+        command(*arguments)
+    write_json(out / "plan.json", plan)
     with pytest.raises(RunError, match=r"hours 2\.0 -> 5\.0.*--replan"):
         command(*arguments, "--hours", 5)
     (recordings / "r00.flac").unlink()
@@ -234,7 +302,8 @@ def test_from_recordings_to_exports_and_on_from_the_plan(recordings, teacher, tm
         command(*arguments)
     assert command(*arguments, "--hours", 5, "--epochs", 1, "--replan") == 0
     assert "planning anew, changed: hours" in capsys.readouterr().out
-    assert len(list(out.glob("student.old-*"))) == 1 and len(read_metrics(out / "student")) != 3
+    assert len(list(out.glob("student.old-*"))) == len(list(out.glob("plan.old-*.json"))) == 1
+    assert len(list(out.glob("export/hf.old-*"))) == 1 and len(read_metrics(out / "student")) != 3
 
 
 def test_a_plan_trims_clips_evenly_and_keeps_the_mixture(recordings, clips):
@@ -246,19 +315,69 @@ def test_a_plan_trims_clips_evenly_and_keeps_the_mixture(recordings, clips):
 
 def test_paths_are_made_absolute_and_names_are_kept(recordings, monkeypatch):
     monkeypatch.chdir(recordings.parent)
-    asked = located(Asked("tiny.en", ("recordings", "hub:fleurs", "formant_noise")))
-    assert asked.data == (str(recordings), "hub:fleurs", "formant_noise") and asked.teacher == "tiny.en"
+    (recordings.parent / "copy").mkdir()
+    names = ("recordings", "hub:fleurs", "formant_noise", "hub:./copy?text=sentence")
+    asked = located(Asked("tiny.en", names, audio_root="copy"))
+    assert asked.data == (str(recordings), *names[1:3], f"hub:{recordings.parent}/copy?text=sentence")
+    assert asked.teacher == "tiny.en" and asked.audio_root == str(recordings.parent / "copy")
+
+
+def test_the_best_student_ships_where_there_are_dev_clips_to_tell(tmp_path):
+    student = tmp_path / "student"
+    (student / "best").mkdir(parents=True)
+    for folder in (student, student / "best"):
+        (folder / "config.json").touch()
+        (folder / "model.safetensors").touch()
+    (student / "metrics.jsonl").write_text("".join(
+        json.dumps({"step": step, "dev_ce": ce}) + "\n" for step, ce in ((1, 0.9), (2, 0.5), (3, 0.7))))
+    write_json(student / "best" / "best.json", {"step": 2, "dev_ce": 0.5})
+    assert choose(tmp_path, 30) == student / "best" == student_folder(tmp_path)
+    assert choose(tmp_path, 29) == student == student_folder(tmp_path)
+    assert "too few to choose by" in read_json(tmp_path / "results" / "student.json")["note"]
+    (tmp_path / "plan.json").write_text('{"asked"')
+    with pytest.raises(RunError, match="cannot be read"):
+        Plan.read(tmp_path / "plan.json")
+
+
+SUMMARY = {
+    "wer": {"teacher": 9.0, "student": 8.0}, "utterances": 60, "sources": 2, "delta_wer": -1.0, "ci95": [-2.0, -0.1],
+    "p50_ms": {"teacher": 50.0, "student": 10.0}, "speedup": 5.0, "same_words_after_conversion": True, "note": "",
+}
+
+
+def test_words_claim_no_more_than_the_recordings_can():
+    said = in_words(SUMMARY)
+    assert "the student is better" in said and "mean over 2 sources" in said and "faster-whisper" in said
+    few = in_words(SUMMARY | {"utterances": 29, "sources": 1, "same_words_after_conversion": False})
+    assert "too few recordings for a verdict" in few and "better" not in few and "mean over" not in few and "other words" in few
+
+
+def test_the_card_names_what_was_trained_on(tmp_path):
+    train = {"method": "constant_kd", "steps": 3, "batch_size": 2, "decoder_layers": 4, "seed": 0}
+    plan = {"asked": {"teacher": "tiny.en", "data": ["mine", "else"]}, "train": train, "use": {"train": 9},
+            "licences": {"openslr/librispeech_asr": "CC BY 4.0", "mine": ""}}
+    write_json(tmp_path / "plan.json", plan)
+    card = model_card(tmp_path)
+    assert "base_model: openai/whisper-tiny.en" in card and "license: mit" in card and "ASKD" not in card
+    assert "- Trained on: openslr/librispeech_asr (CC BY 4.0)" in card and "else" not in card
+    write_json(tmp_path / "plan.json", plan | {"train": train | {"method": "askd"}})
+    assert "ASKD" in model_card(tmp_path)
 
 
 @pytest.mark.slow
-def test_the_report_is_the_notebook_on_the_finished_folder(recordings, teacher, tmp_path, capsys):
+def test_the_report_is_the_notebook_on_the_finished_folder(clips, teacher, tmp_path, monkeypatch, capsys):
+    write_folder(tmp_path / "own" / "train", clips[:9])
+    write_folder(tmp_path / "own" / "test", clips[9:])
+    monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
-    assert command("--teacher", teacher, "--data", recordings, "--out", out, "--mix", 0, "--epochs", 1, "--export") == 0
+    arguments = ["--data", "own", "--out", "out", "--mix", 0, "--epochs", 1, "--export", "hf"]
+    assert command("--teacher", teacher, *arguments) == 0
     page = (out / "report.html").read_text(encoding="utf-8")
     assert str(out / "report.html") in capsys.readouterr().out
     assert "student WER %" in page and "data:audio/mpeg" in page and "image/png" in page
-    assert "## Exercises" not in page and "Solutions" not in page and "profile = " not in page
-    assert not (out / "export").exists()  # none was asked for
+    assert "Exercises" not in page and "Solutions" not in page and "profile = " not in page
+    assert str(tmp_path) not in page and "own/train: 9 good recordings" in page
+    assert [path.name for path in (out / "export").iterdir()] == ["hf"]  # not made twice, though named otherwise the second time
     summary = read_json(out / "results" / "summary.json")
     assert f"{summary['wer']['student']:.1f} %" in page
     assert not any(o.get("output_type") == "error" for c in json.loads((out / "report.ipynb").read_text())["cells"]

@@ -129,6 +129,8 @@ def test_our_own_files_and_what_cannot_be_read(bare, tmp_path):
     assert {record.domain for record in found} == {"mine"} and not any(record.text for record in found)
     assert [r.id for r in find_records(folder / "short" / "1.wav", tmp_path)] == ["1.wav"]
     assert len(find_records(folder, folder, clips=2)) == 2
+    (folder / "transcripts.jsonl").touch()
+    assert len(find_records(folder, tmp_path / "elsewhere")) == 3  # nor pieces in another folder of labels
     (folder / "phone.m4a").write_bytes(b"....")
     (folder / "cut.wav").write_bytes((folder / "long.wav").read_bytes()[:9000])
     segments, bad = cut_records(find_records(folder, folder), tmp_path, workers=1)
@@ -250,6 +252,11 @@ def test_the_same_sound_is_taken_once(bare, tiny_en, labels, capsys):
     pseudolabel(*tiny_en, [bare[0], bare[0], twin], labels, progress=False)
     assert "3 recordings are in the data more than once" in capsys.readouterr().out
     assert reasons(labels) == {"bare-3/short/1.wav": "duplicate"} and len(kept(labels)) == 5
+    table = labels.parent / "given.jsonl"
+    rows = [(bare[0] / "short" / "1.wav", "Something else."), (twin / "short" / "1.wav", bare[1][0].text)]
+    table.write_text("".join(json.dumps({"path": str(path), "text": text}) + "\n" for path, text in rows))
+    pseudolabel(*tiny_en, table, labels, progress=False)  # the first of the two that is kept
+    assert list(reasons(labels).values()) == ["WER"] and [row["given"] for row in kept(labels)] == [bare[1][0].text]
 
 
 # ---- a folder of labels -----------------------------------------------------------------------------------------------
@@ -324,6 +331,12 @@ def test_the_command(bare, labels, capsys):
     start = ["--data", str(bare[0]), "--out", str(labels), "--precision", "fp32"]
     assert command.run(parser.parse_args([*start, "--max-wer", "none", "--chars-per-s", "2", "30"])) is None
     assert "kept                       5" in (said := capsys.readouterr().out) and f"--data {labels}/labels.jsonl" in said
+    assert "cannot score" in said and "--train-clips 5 --decoder-layers 4" in said
     assert read_json(labels / "report.json")["filters"]["max_wer"] is None
+    assert command.run(parser.parse_args([*start, "--chars-per-s", "none"])) is None
+    assert read_json(labels / "report.json")["filters"]["chars_per_s"] is None
+    with pytest.raises(AskdError, match="two rates"):
+        command.run(parser.parse_args([*start, "--chars-per-s", "3"]))
+    capsys.readouterr()
     assert command.run(parser.parse_args([*start, "--min-confidence", "0.99"])) == 1
     assert "nothing is kept" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import argparse
 
 from askd.commands.options import add_source_options, source_options
+from askd.errors import AskdError
 from askd.labelfilters import TEXTS, Filters
 
 ABOUT = "transcribe audio with the teacher and keep what can be trusted"
@@ -10,7 +11,8 @@ EXAMPLES = (
     "askd pseudolabel --data podcasts/ --out labels                     # bare audio of any length\n"
     "  askd pseudolabel --teacher base --data calls/ lecture.mp3 --min-confidence 0.6 --out labels\n"
     "  askd pseudolabel --data my_recordings/ --max-wer 5 --text given --out labels     # checks the transcripts you have\n"
-    "  askd train --data labels/labels.jsonl --out runs/mine/podcasts     # a tenth is kept for dev, a tenth for test"
+    "  askd train --data labels/labels.jsonl --train-clips 5000 --decoder-layers 4 --out runs/mine/podcasts\n"
+    "  askd distill --data labels/labels.jsonl my_recordings/ --out runs/mine/own       # tests on what people transcribed"
 )
 FLAGS = {  # field of Filters -> what its help says
     "max_wer": ("PERCENT", "against a given transcript (distil-whisper: 10)"),
@@ -35,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         filters.add_argument(f"--{field.replace('_', '-')}", type=_number(int if unit == "N" else float), metavar=unit,
                              default=argparse.SUPPRESS, help=f"{about}; default: {'none' if default is None else default}")
     low, high = Filters.chars_per_s
-    filters.add_argument("--chars-per-s", type=float, nargs=2, metavar=("MIN", "MAX"), default=argparse.SUPPRESS,
-                         help=f"speaking rate; default: {low:g} {high:g}")
+    filters.add_argument("--chars-per-s", type=_number(float), nargs="+", metavar="RATE", default=argparse.SUPPRESS,
+                         help=f"least and greatest speaking rate; default: {low:g} {high:g}")
     filters.add_argument("--allow-capitals", action="store_true", help="keep transcripts all in capitals")
     parser.add_argument("--text", choices=TEXTS, default="teacher",
                         help="the label: the teacher's transcript (default), or the given one where the teacher agrees")
@@ -65,7 +67,9 @@ def run(args: argparse.Namespace) -> int | None:
 
     chosen = {field: getattr(args, field) for field in Filters.__dataclass_fields__ if hasattr(args, field)}
     if "chars_per_s" in chosen:
-        chosen["chars_per_s"] = tuple(chosen["chars_per_s"])
+        rates = chosen["chars_per_s"] = None if chosen["chars_per_s"] == [None] else tuple(chosen["chars_per_s"])
+        if rates and (len(rates) != 2 or None in rates):
+            raise AskdError("--chars-per-s takes two rates, the lower one first, or none")
     filters = Filters(**chosen)
     model, processor = load_teacher(args.teacher)
     device = PartialState().device
@@ -80,5 +84,8 @@ def run(args: argparse.Namespace) -> int | None:
     if not report["kept"]["segments"]:
         print(f"nothing is kept: look at {args.out}/rejected.jsonl and loosen the filters; that needs no decoding")
         return 1
-    print(f"labels in {args.out}/labels.jsonl; a student on them: askd train --data {args.out}/labels.jsonl --out FOLDER")
+    labels, layers = f"{args.out}/labels.jsonl", model.config.decoder_layers
+    print(f"labels in {labels}; a student on them, and one that is scored on recordings that people transcribed:\n"
+          f"  askd train --data {labels} --train-clips {report['kept']['segments']} --decoder-layers {layers} --out FOLDER\n"
+          f"  askd distill --data {labels} my_recordings/ --out FOLDER")
     return None
