@@ -285,5 +285,5 @@ def advice(own: int, test: int, needed_bytes: float = 0.0, free_bytes: float = m
     if needed_bytes > FREE_SHARE * free_bytes:
         notes.append(f"the weights of teacher, student and optimiser take {needed_bytes / 1e9:.1f} GB, {free_bytes / 1e9:.1f} GB "
                      "are free: it may fail for want of memory; take a smaller --teacher or a larger machine")
-    notes += [f"{name}: its first {HUB_CLIPS['train']} recordings are taken; --train-clips N takes more" for name in capped]
+    notes += [f"{name}: at most {HUB_CLIPS['train']} recordings are trained on (--train-clips N: more)" for name in capped]
     return notes

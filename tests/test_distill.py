@@ -22,6 +22,7 @@ from askd.errors import AskdError, RunError, UnknownName
 from askd.evaluation import read_rows
 from askd.export import check_ct2, export, model_card, student_folder
 from askd.files import read_json, write_json
+from askd.hub import clips_to_dataset
 from askd.outcome import choose
 from askd.owndata import amount, contents, demo_folder, own_clips, set_aside
 from askd.plan import Asked, Plan, Timings, advice, fit, micro_batch, mix_size, settings, why_steps
@@ -98,6 +99,8 @@ def test_more_hours_give_more_steps_until_the_epochs_end_it():
     assert steps[0] < steps[1] < steps[2] and steps[-2] == steps[-1] == 4 * 2000 // 16
     used = fit(Asked("t", "d", hours=0.1), train, TIMINGS, 2000, 2.2, 20, 40)[1]["train"]
     assert used == 16 * steps[0] < 2000  # not even one pass: the rest needs no answers of the teacher
+    read = replace(TIMINGS, read_s=60.0)
+    assert fit(Asked("t", "d", hours=0.15), train, read, 2000, 2.2, 20, 40)[0]["steps"] < steps[1]  # reading takes its time too
     answers = {m: fit(Asked("t", "d", method=m), train, TIMINGS, 2000, 2.2, 20, 40)[2]["teacher's answers"]
                for m in ("ce_only", "askd")}
     assert answers["ce_only"] == 0 < answers["askd"]
@@ -188,6 +191,9 @@ def test_pieces_of_a_recording_stay_in_one_part(clips, recordings, tmp_path, cap
     (table.parent / "transcripts.jsonl").touch()  # by a teacher: nothing of it may score that teacher
     with pytest.raises(AskdError, match=r"cannot score it.*--data .*my_recordings"):
         own_clips([str(table)])
+    ids = [f"calls/{n}.mp3#{15 * piece:.2f}" for n in range(30) for piece in range(4)]
+    table = write_table(tmp_path / "more" / "podcast_labels" / "labels.jsonl", clips, ids)
+    (table.parent / "transcripts.jsonl").touch()
     parts = own_clips([str(table), str(recordings)])
     assert {clip.domain for clip in parts["test"]} == {"recordings"}
     assert sum(clip.domain == "podcast_labels" for part in parts.values() for clip in part) == 120
@@ -220,6 +226,15 @@ def test_a_missing_part_is_set_aside_from_training_and_an_own_one_is_kept(clips,
     parts = own_clips([str(tmp_path / "own")])
     assert len(parts["test"]) == 3 and len(parts["dev"]) == 2 and len(parts["train"]) == 7
     assert {clip.text for clip in parts["test"]} == {clip.text for clip in clips[9:]}
+
+
+@pytest.mark.parametrize("options", ["", "?split=train"])
+def test_a_data_set_of_one_split_is_parted(clips, tmp_path, options):
+    clips_to_dataset(clips).to_parquet(tmp_path / "copy" / "data" / "train-00000-of-00001.parquet")
+    parts = own_clips([f"hub:{tmp_path}/copy{options}"])
+    ids = [clip.id for part in parts.values() for clip in part]
+    assert len(ids) == len(set(ids)) == 12 and min(map(len, parts.values())) >= 2
+    assert {clip.domain for clip in parts["test"]} == {"hub-copy" + options.replace("?", "-").replace("=", "-")}
 
 
 def test_too_little_speech_is_said_at_once(clips, tmp_path):
@@ -370,14 +385,17 @@ def test_the_report_is_the_notebook_on_the_finished_folder(clips, teacher, tmp_p
     write_folder(tmp_path / "own" / "test", clips[9:])
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
-    arguments = ["--data", "own", "--out", "out", "--mix", 0, "--epochs", 1, "--export", "hf"]
-    assert command("--teacher", teacher, *arguments) == 0
+    arguments = ["--teacher", teacher, "--mix", 0, "--epochs", 1, "--export", "hf"]
+    assert command(*arguments, "--data", "own", "--out", "out", "--no-report") == 0
+    marks = {path: path.stat().st_mtime_ns for path in out.glob("export/*/*")}
+    monkeypatch.chdir(out)  # as the report does: another name for the same folder makes no other export
+    assert command(*arguments, "--data", "../own", "--out", ".") == 0
     page = (out / "report.html").read_text(encoding="utf-8")
     assert str(out / "report.html") in capsys.readouterr().out
     assert "student WER %" in page and "data:audio/mpeg" in page and "image/png" in page
     assert "Exercises" not in page and "Solutions" not in page and "profile = " not in page
     assert str(tmp_path) not in page and "own/train: 9 good recordings" in page
-    assert [path.name for path in (out / "export").iterdir()] == ["hf"]  # not made twice, though named otherwise the second time
+    assert marks == {path: path.stat().st_mtime_ns for path in out.glob("export/*/*")} and len(marks) > 5
     summary = read_json(out / "results" / "summary.json")
     assert f"{summary['wer']['student']:.1f} %" in page
     assert not any(o.get("output_type") == "error" for c in json.loads((out / "report.ipynb").read_text())["cells"]
@@ -403,6 +421,11 @@ def test_exports_refuse_what_they_cannot_do(teacher, tmp_path, monkeypatch):
     with pytest.raises(AskdError, match="not empty"):
         export(teacher, "hf", tmp_path / "full")
     assert (tmp_path / "full" / "mine.txt").read_text() == "keep me"
+    (tmp_path / "damaged").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "damaged" / name).write_text("{}")
+    with pytest.raises(AskdError, match="CTranslate2 cannot convert"):
+        export(tmp_path / "damaged", "ct2", tmp_path / "x")
     monkeypatch.setitem(sys.modules, "ctranslate2.converters", None)  # as where it is not installed
     with pytest.raises(AskdError, match=r"askd\[export\]"):
         export(teacher, "ct2", tmp_path / "x")

@@ -120,6 +120,13 @@ def test_cut_points():
         assert (len(points) == 2) == (seconds <= 30) and (len(points) == 2 or lengths.min() >= 5)
 
 
+def test_files_that_no_table_names_are_counted(bare, tmp_path, capsys):
+    folder = Path(shutil.copytree(bare[0], tmp_path / "mine"))
+    (folder / "metadata.csv").write_text("file_name,text\nlong.wav,Hello.\n")
+    assert [record.id for record in find_records(folder, tmp_path)] == ["long.wav"]
+    assert "2 audio files that no table names are passed over" in capsys.readouterr().out
+
+
 def test_our_own_files_and_what_cannot_be_read(bare, tmp_path):
     folder = Path(shutil.copytree(bare[0], tmp_path / "mine"))
     cut_records(find_records(folder, folder), folder, workers=1)  # labels beside the sound: audio/*.flac
