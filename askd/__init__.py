@@ -11,6 +11,10 @@ Importing costs nothing: names below are loaded on first use. Recipes: `askd.cur
 """
 
 import importlib
+import os
+
+# Batches differ in length, and oneDNN would keep workspaces for a thousand lengths: 0.2 GB less here at the same speed (ours).
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 __version__ = "0.1.0"
 

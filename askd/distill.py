@@ -202,15 +202,12 @@ def _carry_out(
 
 def _check_same(config, teacher, clips: Parts, student: Path) -> None:
     """Refuse what `askd.training.train` would move aside: a student of other settings, clips or weights than the plan gives."""
-    from askd.targets import weights_digest
     from askd.trackers import flat
+    from askd.training import what_decides
 
     if not (student / "training.json").is_file():
         return
-    train, dev = (digest([(c.sha256, c.text) for c in clips[role]]) for role in ("train", "dev"))
-    now = flat(config.recorded() | {
-        "teacher": weights_digest(teacher), "clips": train, "n_clips": len(clips["train"]), "dev_clips": dev,
-    })
+    now = flat(what_decides(config, teacher, clips["train"], clips["dev"]))
     old = flat(read_json(student / "training.json"))
     changed = [f"{name} {str(old.get(name))[:12]} -> {str(now.get(name))[:12]}" for name in now | old
                if old.get(name) != now.get(name)]

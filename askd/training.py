@@ -66,12 +66,7 @@ def train(
     """
     out, everyone = Path(out), all_processes()
     _check(config, clips, everyone)
-    streamed = not isinstance(clips, Sequence)
-    recorded = config.recorded() | {
-        "teacher": weights_digest(teacher),
-        "clips": clips.digest if streamed else digest([(c.sha256, c.text) for c in clips]),
-        "n_clips": clips.rows if streamed else len(clips), "dev_clips": digest([(c.sha256, c.text) for c in dev_clips]),
-    }
+    recorded = what_decides(config, teacher, clips, dev_clips)
     if everyone.is_main_process:
         _make_room(out, recorded)
     everyone.wait_for_everyone()
@@ -91,6 +86,18 @@ def train(
         everyone.wait_for_everyone()
         _Trainer(config, teacher, processor, clips, dev_clips, out, progress, skip_bad).run()
     return out
+
+
+def what_decides(config: TrainConfig, teacher, clips, dev_clips: Sequence[Clip] = ()) -> dict:
+    """The content of training.json: everything the student depends on. A run of another one is moved aside."""
+    def content(clips: Sequence[Clip]) -> str:
+        return digest([(clip.sha256, clip.text) for clip in clips])
+
+    streamed = not isinstance(clips, Sequence)
+    return config.recorded() | {
+        "teacher": weights_digest(teacher), "clips": clips.digest if streamed else content(clips),
+        "n_clips": clips.rows if streamed else len(clips), "dev_clips": content(dev_clips),
+    }
 
 
 def _check(config: TrainConfig, clips, everyone) -> None:
@@ -114,7 +121,7 @@ def _make_room(out: Path, recorded: dict) -> None:
         if (old := read_json(out / "training.json")) != recorded:
             with only_writer(out):  # nobody else's
                 aside = out.with_name(f"{out.name}.old-{digest(old, 6)}")
-                print(f"{out} was trained with other settings: moved aside to {aside.name}")
+                print(f"{out.name} was trained with other settings: moved aside to {aside.name}")
                 out.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}-{int(time.time())}"))
     elif out.is_dir() and (others := sorted(p.name for p in out.iterdir() if not p.name.startswith("."))):
         raise RunError(f"{out} holds other files ({', '.join(others[:3])}): choose an empty folder for the run")
