@@ -474,5 +474,5 @@ def test_a_run_with_a_corpus_trains_and_tests_on_it(tmp_path, monkeypatch, capsy
     run.start(corpora=["speechocean762"])
     with pytest.raises(RunError, match="none of the public corpora"):
         run.clips("train")
-    with pytest.raises(AskdError, match="asterisk_8khz is not a public corpus"):
+    with pytest.raises(AskdError, match="asterisk_8khz is neither a public corpus"):
         run.start(corpora=["asterisk_8khz"])
