@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "load_teacher": "teacher", "make_student": "student", "Curriculum": "curriculum", "METHODS": "curriculum",
     "TrainConfig": "trainconfig", "train": "training", "transcribe": "decoding", "load_clips": "domains",
-    "hypotheses": "evaluation", "wer_report": "evaluation", "Run": "runs", "AskdError": "errors",
+    "hypotheses": "evaluation", "wer_report": "wer", "Run": "runs", "AskdError": "errors",
 }
 __all__ = list(_WHERE)
 

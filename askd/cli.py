@@ -5,12 +5,25 @@ import errno
 import os
 import sys
 
-from askd.commands import data, distill, evaluate, latency, options, pseudolabel, publish, reproduce, runs, train
+from askd.commands import (
+    compare,
+    data,
+    distill,
+    evaluate,
+    latency,
+    options,
+    pseudolabel,
+    publish,
+    reproduce,
+    runs,
+    score,
+    train,
+)
 from askd.errors import AskdError
 
 COMMANDS = {
     "reproduce": reproduce, "data": data, "pseudolabel": pseudolabel, "train": train, "distill": distill, "runs": runs,
-    "evaluate": evaluate, "latency": latency, "publish": publish,
+    "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "publish": publish,
 }
 EXAMPLES = {name: command.EXAMPLES for name, command in COMMANDS.items()}
 

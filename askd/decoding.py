@@ -4,8 +4,12 @@ The same tokens as transformers' ``generate`` (tested), with three things that i
 any length, the log-probability of every token, and nothing done per token but one decoder step.
 """
 
+import functools
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -15,6 +19,7 @@ from askd.features import FULL_CONTEXT, encode, log_mels, pad_features
 SPREAD = 100  # frames: a clip is padded to at most 1 s more than its own length on the clip's own context. Ours
 TAIL = 50  # frames of silence after the clip on its own context: a student told to stop by silence needs some. Ours, on dev
 MAX_NEW_TOKENS = 128  # about 30 s of fast speech; a loop is cut here. Ours
+MARK = re.compile(r"<\|.*\|>")  # how all of Whisper's special tokens look; none of them is text
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Decoded:
     tokens: tuple[int, ...]
     log_probs: tuple[float, ...]
     ended: bool  # False when cut at the token limit
+    word_tokens: tuple[int, ...]  # number of tokens of each word of text.split(), from `tokens_per_word`
 
 
 def prompt_ids(model) -> list[int]:
@@ -130,19 +136,82 @@ def transcribe(
     order = sorted(range(len(features)), key=lambda i: features[i].shape[-1])
     results: list[Decoded | None] = [None] * len(features)
     end = model.generation_config.eos_token_id
-    for chosen in _batches(order, [f.shape[-1] for f in features], batch_size, SPREAD if frames is None else FULL_CONTEXT):
+    lengths, spread = [f.shape[-1] for f in features], SPREAD if frames is None else FULL_CONTEXT
+    for chosen in similar_batches(order, lengths, batch_size, spread):
         batch = in_context([features[i] for i in chosen], frames).to(device)
         tokens, log_probs = (x.tolist() for x in greedy(model, batch, max_new_tokens))
         for i, ids, scores in zip(chosen, tokens, log_probs, strict=True):
             n = ids.index(end) if end in ids else len(ids)
             text = processor.tokenizer.decode(ids[:n], skip_special_tokens=True).strip()
-            results[i] = Decoded(text, tuple(ids[:n]), tuple(round(x, 4) for x in scores[: n + 1]), end in ids)
+            results[i] = Decoded(
+                text, tuple(ids[:n]), tuple(round(x, 4) for x in scores[: n + 1]), end in ids,
+                tokens_per_word(processor.tokenizer, ids[:n], text),
+            )
         if on_batch:
             on_batch(len(chosen))
     return results
 
 
-def _batches(order: Sequence[int], lengths: Sequence[int], batch_size: int, spread: int) -> list[list[int]]:
+@functools.cache
+def _byte_of_symbol() -> dict[str, int]:
+    """The byte that each character of a byte-level BPE token stands for."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {symbol: byte for byte, symbol in bytes_to_unicode().items()}
+
+
+def _token_bytes(token: str | None) -> bytes:
+    """The bytes that a token adds to the text: none for marks and for ids without a token."""
+    if token is None or MARK.fullmatch(token):
+        return b""
+    byte_of = _byte_of_symbol()
+    return bytes(byte_of[c] for c in token) if all(c in byte_of for c in token) else token.encode()  # else: added by hand
+
+
+def _characters(content: bytes) -> tuple[str, list[int]]:
+    """``content.decode(errors="replace")``, and after a leading 0 the byte at which each of its characters ends."""
+    text, ends, start = "", [0], 0
+    while start < len(content):
+        try:
+            whole, invalid = content[start:].decode(), 0
+        except UnicodeDecodeError as error:
+            whole, invalid = content[start : start + error.start].decode(), error.end - error.start
+        text += whole
+        for character in whole:
+            ends.append(ends[-1] + len(character.encode()))
+        if invalid:
+            text += "\N{REPLACEMENT CHARACTER}"
+            ends.append(ends[-1] + invalid)
+        start = ends[-1]
+    return text, ends
+
+
+def tokens_per_word(tokenizer, tokens: Sequence[int], text: str) -> tuple[int, ...]:
+    """Number of tokens of each word of a transcript; word i has the tokens after those of the words before it.
+
+    A word ends with the token that holds its last byte. Tokens of spaces count to the word that follows, those after the last
+    word to none; of two words that share a token the first has it, the second may have none.
+
+    Args:
+        tokenizer: Whisper's, a byte-level BPE: a token may be a piece of a character.
+        tokens: without prompt and end.
+        text: what they were decoded to, stripped, spaces before punctuation cleaned up or not.
+
+    Returns:
+        as many numbers as ``text.split()`` has words; their sum is at most ``len(tokens)``.
+    """
+    pieces = [_token_bytes(token) for token in tokenizer.convert_ids_to_tokens(list(tokens))]
+    token_ends = list(accumulate(map(len, pieces)))
+    written, byte_ends = _characters(b"".join(pieces))
+    at, boundaries = 0, [0]  # characters of `written` that are behind us; tokens that the words so far have
+    for word in text.split():
+        for character in word:
+            at = written.find(character, at) + 1 or at
+        boundaries.append(bisect_left(token_ends, byte_ends[at]) + (at > 0))
+    return tuple(b - a for a, b in pairwise(boundaries))
+
+
+def similar_batches(order: Sequence[int], lengths: Sequence[int], batch_size: int, spread: int) -> list[list[int]]:
     """Cut clips sorted by length into batches whose longest is at most ``spread`` frames longer than the shortest."""
     batches: list[list[int]] = []
     for i in order:

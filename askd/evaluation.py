@@ -1,85 +1,141 @@
 """Transcribe test sets, keep the raw hypotheses, and make the tables from them.
 
-One JSON line an utterance: domain, id, speaker, reference, hypothesis, seconds (of audio), log_probs (of each token and
-the end), ended. Every number in ``wer.json`` is recomputed from these files, never from a model.
+    clips = read_manifest("my.csv", columns={"path": "wav", "text": "said"})
+    report = evaluate_clips(*askd.load_teacher("tiny.en"), "tiny.en", clips, "scores")
+
+One row an utterance, as `askd.rows` describes it. Every number in ``wer.json`` is recomputed from these files, never from a
+model. Clips of at most 30 s are decoded in batches; longer recordings one after the other, by `askd.longform`.
 """
 
-import json
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from askd.bootstrap import paired_bootstrap
+import numpy as np
+
+from askd.audio import SAMPLING_RATE_HZ, read_audio
 from askd.clips import Clip
-from askd.decoding import MAX_NEW_TOKENS, transcribe
-from askd.domains import all_domains
+from askd.decoding import MAX_NEW_TOKENS, Decoded, transcribe
+from askd.domains import all_domains, get_domain, load_clips
 from askd.errors import AskdError, AudioError
-from askd.files import digest, read_json, replacing, write_json
-from askd.recordings import record_clip, usable_clips
-from askd.scoring import domain_table, macro, scorer_name
+from askd.files import digest, read_json, write_json
+from askd.longform import transcribe_long, way
+from askd.recordings import cannot_be_used, record_clip, usable_clips
+from askd.records import Problem
+from askd.rows import meta_path, read_rows, write_rows
+from askd.scoring import normalise
+from askd.segments import LONGEST
 from askd.targets import weights_digest
+from askd.wer import declared_splits, wer_report
 
 BLOCK = 256  # clips read at once
+FORMAT = 2  # of the rows: files of another are made anew
+COLUMN_HINT = "; name yours with --path-column and --text-column (columns={'path': ..., 'text': ...})"
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 def hypotheses(
     model, processor, clips: Sequence[Clip], path: Path | str | None = None, batch_size: int = 16, progress: bool = False,
-    frames: int | str | None = "model", skip_bad: bool = False, max_new_tokens: int = MAX_NEW_TOKENS,
+    frames: int | str | None = "model", skip_bad: bool = False, max_new_tokens: int = MAX_NEW_TOKENS, how: str = "auto",
 ) -> list[dict]:
-    """Transcribe clips; with ``path``, keep the rows there and read them back when model and clips are the same.
+    """Transcribe clips; with ``path``, keep the rows there and read them back when model, clips and options are the same.
 
     Args:
         model, processor: from `askd.load_teacher`.
-        clips: what to transcribe.
+        clips: what to transcribe, of any length; with ``path``, no two of one domain and id.
         path: JSONL file; its settings lie beside it in ``<path>.meta.json``.
+        batch_size: clips decoded together.
+        progress: show a bar with ETA, and one for each long recording.
         frames: audio context, as in `askd.decoding.transcribe`.
         skip_bad: leave out recordings that cannot be read, and say how many.
-        max_new_tokens: a transcript is cut there.
+        max_new_tokens: the transcript of a clip, or of a piece of a long recording, is cut there.
+        how: of recordings longer than 30 s, as in `askd.longform`.
+
+    Returns:
+        rows of `askd.rows`, in the order of the clips.
 
     Raises:
         AudioError: a recording cannot be read; it is named.
+        AskdError: an utterance twice, or a way that the model cannot go.
     """
     from tqdm.auto import tqdm
 
+    long = any(clip.audio_s * SAMPLING_RATE_HZ > LONGEST for clip in clips)
     meta = {
-        "weights": weights_digest(model), "frames": frames, "max_new_tokens": max_new_tokens,
+        "format": FORMAT, "weights": weights_digest(model), "frames": frames, "max_new_tokens": max_new_tokens,
+        "long": way(model, how, frames) if long else "",
         "clips": digest([(c.id, c.domain, c.speaker, c.sha256, c.text) for c in clips]),
     }
     if path is not None:
-        path = Path(path)
-        meta_path = path.with_suffix(".meta.json")
-        kept = read_json(meta_path) if path.is_file() and meta_path.is_file() else {}
-        bad = kept.pop("left_out", [])
-        if kept == meta and (skip_bad or not bad):
-            _say_left_out(bad, len(clips))
-            return read_rows(path)
+        _check_names(clips)
+        if (rows := _kept(Path(path), meta, skip_bad, len(clips))) is not None:
+            return rows
     rows, bad = [], []
     with tqdm(total=len(clips), desc="transcribe", unit="clip", disable=not progress) as bar:
-        for start in range(0, len(clips), BLOCK):  # no more audio in memory than this
-            samples, kept = [], []
-            for clip in clips[start : start + BLOCK]:
+        for start in range(0, len(clips), BLOCK):  # no more audio in memory than this and one long recording
+            block, short, heard = clips[start : start + BLOCK], {}, {}
+            for i, clip in enumerate(block):
                 try:
-                    samples.append(clip.samples())
-                    kept.append(clip)
+                    samples = read_audio(clip.path, max_audio_s=None)
                 except AudioError as error:
                     if not skip_bad:
                         raise
                     bad.append(str(error))
                     bar.update()
-            results = transcribe(model, processor, samples, batch_size, frames, max_new_tokens, bar.update)
-            rows += [
-                {
-                    "domain": clip.domain, "id": clip.id, "speaker": clip.speaker, "reference": clip.text,
-                    "hypothesis": result.text, "seconds": round(len(audio) / 16_000, 3),
-                    "log_probs": result.log_probs, "ended": result.ended,
-                }
-                for clip, audio, result in zip(kept, samples, results, strict=True)
-            ]
+                    continue
+                if len(samples) <= LONGEST:
+                    short[i] = samples
+                    continue
+                name, seconds = Path(clip.id).name, math.ceil(len(samples) / SAMPLING_RATE_HZ)
+                with tqdm(total=seconds, desc=name, unit="s", leave=False, disable=not progress) as inner:
+                    result = transcribe_long(model, processor, samples, how, batch_size, frames, max_new_tokens, inner.update)
+                heard[i] = _row(clip, samples, result)
+                bar.update()
+            results = transcribe(model, processor, list(short.values()), batch_size, frames, max_new_tokens, bar.update)
+            heard |= {i: _row(block[i], short[i], result) for i, result in zip(short, results, strict=True)}
+            rows += [heard[i] for i in sorted(heard)]
     _say_left_out(bad, len(clips))
     if path is not None:
-        with replacing(path) as scratch:
-            scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        write_json(meta_path, meta | {"left_out": bad})
+        meta_path(path).unlink(missing_ok=True)  # it must not speak of other rows
+        write_rows(path, rows)
+        write_json(meta_path(path), meta | {"left_out": bad, "rows": len(rows)})
     return rows
+
+
+def _kept(path: Path, meta: dict, skip_bad: bool, clips: int) -> list[dict] | None:
+    """Rows of an earlier call with the same settings; None where there are none, or they are damaged."""
+    try:
+        kept = read_json(meta_path(path))
+        bad, _ = kept.pop("left_out", []), kept.pop("rows", None)
+        if kept != meta or (bad and not skip_bad):
+            return None
+        rows = read_rows(path)
+    except (OSError, ValueError, AttributeError):
+        return None
+    except AskdError as error:
+        print(f"{error}\nthey are made anew")
+        return None
+    _say_left_out(bad, clips)
+    return rows
+
+
+def _row(clip: Clip, samples: np.ndarray, result: Decoded) -> dict:
+    return {
+        "domain": clip.domain, "id": clip.id, "speaker": clip.speaker, "reference": clip.text, "hypothesis": result.text,
+        "seconds": round(len(samples) / SAMPLING_RATE_HZ, 3), "log_probs": list(result.log_probs), "ended": result.ended,
+        "word_tokens": list(result.word_tokens),
+    }
+
+
+def _check_names(clips: Sequence[Clip]) -> None:
+    twice = [key for key, n in Counter((c.domain, c.id) for c in clips).items() if n > 1]
+    if twice:
+        named = ", ".join(f"{id} of {domain}" for domain, id in twice[:5]) + (", ..." if len(twice) > 5 else "")
+        raise AskdError(f"{len(twice)} ids belong to several recordings, so that their rows could not be told apart: {named}; "
+                        "give each its own, or rename one of two folders of the same name")
 
 
 def _say_left_out(bad: Sequence[str], total: int) -> None:
@@ -87,95 +143,151 @@ def _say_left_out(bad: Sequence[str], total: int) -> None:
         print(f"left out {len(bad)} of {total} recordings: " + "; ".join(bad[:5]) + ("; ..." if len(bad) > 5 else ""))
 
 
-def read_rows(path: Path | str) -> list[dict]:
-    """Rows of a hypotheses file.
-
-    Raises:
-        AskdError: a line is not whole JSON; file and line are named.
-    """
-    rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            raise AskdError(f"{path}, line {number}: not a whole JSON line (cut while it was written?)") from None
-    return rows
-
-
-def wer_report(
-    rows: Mapping[str, Sequence[dict]], roles: Mapping[str, str], pairs: Sequence[tuple[str, str]],
-    splits: Mapping[str, str] | None = None, resamples: int = 10_000,
-) -> dict:
-    """The content of ``wer.json``: tables of all models and paired comparisons, WER in percent.
-
-    Args:
-        rows: hypothesis rows by model, all on the same utterances.
-        roles: ``teacher``, ``student`` or ``control`` by model.
-        pairs: (a, b) to compare, WER(a) - WER(b), in-domain, out-of-domain and over all domains.
-        splits: ``in_domain`` or ``out_of_domain`` by domain; default as declared in ``data/domains.yaml``.
-    """
-    splits = splits or {name: domain.split for name, domain in all_domains().items()}
-    models = {}
-    for name, model_rows in rows.items():
-        table = domain_table(model_rows, splits)
-        models[name] = {"role": roles[name], "domains": table, "macro": macro(table)}
-    comparisons = []
-    for a, b in pairs:
-        for split in ("in_domain", "out_of_domain", "all"):
-            chosen = [[r for r in rows[name] if split in (splits[r["domain"]], "all")] for name in (a, b)]
-            if chosen[0]:
-                found = paired_bootstrap(*chosen, resamples=resamples)
-                comparisons.append({
-                    "a": a, "b": b, "split": split, "delta": found.delta, "ci95": [found.low, found.high],
-                    "in_words": found.in_words(a, b),
-                })
-    return {"scorer": scorer_name(), "unit": "percent", "models": models, "comparisons": comparisons}
-
-
 def read_manifest(
-    path: Path | str, audio_root: Path | str | None = None, skip_bad: bool = False, layout: str | None = None
+    path: Path | str, audio_root: Path | str | None = None, skip_bad: bool = False, layout: str | None = None,
+    columns: Mapping[str, str] | None = None, progress: bool = False,
 ) -> list[Clip]:
-    """Clips of a table or a folder in any layout of `askd.folders`; a column ``domain`` gives each row its own domain.
+    """Clips, of any length, of a table or a folder in any layout of `askd.folders`; a column ``domain`` gives each row its own.
 
     Args:
-        path: CSV, TSV or JSONL file with columns ``path,text[,domain,speaker]``, or a folder.
+        path: CSV, TSV or JSONL file with columns ``path,text[,domain,speaker]`` and any others, or a folder.
         audio_root: folder that relative audio paths start from; default the table's own folder.
-        skip_bad: leave out what is missing, cannot be read or has no transcript, and say how many.
+        skip_bad: leave out what is missing, cannot be read or has no words to score, and say how many.
         layout: where several fit.
+        columns: the table's own names of ``path``, ``text``, ``speaker`` and ``domain``, as in ``{"text": "said"}``.
+        progress: show a bar while headers are read.
 
     Raises:
-        ManifestError: every problem, with row and column.
-        AudioError: a recording cannot be opened.
+        ManifestError: every problem, with row and column; among them references that normalise to nothing ("[noise]", "um"),
+            of which no error rate can be made.
+        AudioError: recordings that cannot be opened, with their rows.
     """
     from askd.folders import read_folder, usable_records
 
-    records = usable_records(read_folder(path, layout, audio_root=audio_root), skip_bad)
-    return usable_clips(records, lambda record: record_clip(record.domain or Path(path).stem, record), skip_bad)
+    listing = read_folder(path, layout, audio_root=audio_root, columns=columns)
+    wordless = {i: _wordless(record.text) for i, record in enumerate(listing.records) if not normalise(record.text)}
+    problems = [replace(p, what=p.what + COLUMN_HINT * p.what.startswith("no column")) for p in listing.problems]
+    listing = replace(
+        listing, records=tuple(record for i, record in enumerate(listing.records) if i not in wordless),
+        problems=(*problems, *(Problem(listing.records[i].where, what) for i, what in wordless.items())),
+    )
+    records, stem = usable_records(listing, skip_bad), Path(path).resolve().stem
+
+    def make(record):
+        return record_clip(record.domain or stem, record, max_audio_s=None)
+
+    return usable_clips(records, make, skip_bad, str(path), progress, len(records), max_audio_s=None)
+
+
+def scored_clips(
+    name: str, role: str | None = None, clips: int | None = None, skip_bad: bool = False, progress: bool = False,
+    casing: str | None = None, **options,
+) -> list[Clip]:
+    """Clips of a source to score on: as `askd.load_clips` gives them, less those whose reference normalises to nothing.
+
+    Recordings of a Hub data set may have any length.
+
+    Args:
+        name: a declared domain, a folder, or ``hub:ID``.
+        role: default as `askd.domains.Domain.scored_role` says.
+        clips: how many at most.
+        skip_bad, progress, casing, options: as in `askd.load_clips`.
+
+    Raises:
+        UnknownName: no such source.
+        AskdError: as `askd.load_clips`; a name that only the Hub could know.
+        ManifestError: references that normalise to nothing, each with its id.
+    """
+    from askd.folders import refuse_or_say
+
+    if HUB_ID.fullmatch(name) and not Path(name).exists() and name not in all_domains():
+        raise AskdError(f"{name}: no such folder here; a data set of the Hub is named hub:{name}")
+    domain = get_domain(name)
+    role = role or domain.scored_role
+    if domain.source == "hub":
+        found = _hub_clips(domain, role, clips, skip_bad, progress, casing)
+    else:
+        found = load_clips(domain, role, clips, skip_bad=skip_bad, progress=progress, casing=casing, **options)
+    usable = [clip for clip in found if normalise(clip.text)]
+    problems = [Problem(f"{clip.domain}, {clip.id}", _wordless(clip.text)) for clip in found if not normalise(clip.text)]
+    refuse_or_say(name, problems, len(usable), skip_bad)
+    return usable
+
+
+def _hub_clips(domain, role: str, clips: int | None, skip_bad: bool, progress: bool, casing: str | None) -> list[Clip]:
+    from askd.hub import hub_records
+    from askd.hubsource import parse_hub
+
+    source = parse_hub(domain.hub)
+    records = hub_records(replace(source, casing=casing or source.casing), role, clips, skip_bad=skip_bad)
+
+    def make(record):
+        return record_clip(domain.name, record, max_audio_s=None)
+
+    return usable_clips(records, make, skip_bad, domain.name, progress, clips, max_audio_s=None)
+
+
+def _wordless(text: str) -> str:
+    return f"empty reference: {text!r} normalises to nothing, there is no word to score"
 
 
 def evaluate_clips(
     model, processor, name: str, clips: Sequence[Clip], out: Path | str, batch_size: int = 16, skip_bad: bool = False,
-    progress: bool = True,
+    progress: bool = True, **options,
 ) -> dict:
     """Score a model on clips; write ``out/hypotheses/<name>.jsonl`` and ``out/wer.json``; return the report.
 
     Args:
-        clips: from `read_manifest` or `askd.load_clips`; their domains are the rows of the report.
+        clips: from `read_manifest` or `scored_clips`; their domains are the rows of the report.
         out: folder.
         skip_bad: leave out recordings that cannot be read, and say how many.
+        options: ``frames``, ``max_new_tokens``, ``how`` of `hypotheses`.
 
     Raises:
-        AudioError: a recording cannot be read; it is named before decoding starts, not after hours of it.
+        AudioError: recordings that cannot be read; they are named before decoding starts, not after hours of it.
+        AskdError: an utterance twice, or a way that the model cannot go.
     """
+    return evaluate_models({name: (model, processor)}, clips, out, batch_size, skip_bad, progress, **options)
+
+
+def evaluate_models(
+    models: Mapping[str, object], clips: Sequence[Clip], out: Path | str, batch_size: int = 16, skip_bad: bool = False,
+    progress: bool = True, **options,
+) -> dict:
+    """Score several models on the same clips, each compared with the first; the rest is as in `evaluate_clips`.
+
+    Args:
+        models: by name, what `askd.load_teacher` takes, loaded one after the other; or (model, processor).
+    """
+    from askd.teacher import load_teacher
+    from askd.timings import device_here
+
+    _check_names(clips)
     if not skip_bad:
-        for clip in clips:
-            clip.samples()
-    out = Path(out)
-    rows = hypotheses(
-        model, processor, clips, out / "hypotheses" / f"{name}.jsonl", batch_size, progress, skip_bad=skip_bad
-    )
-    declared = all_domains()
-    splits = {c.domain: declared[c.domain].split if c.domain in declared else "out_of_domain" for c in clips}
-    report = wer_report({name: rows}, {name: "student"}, [], splits)
+        _check_sound(clips, progress)
+    out, rows = Path(out), {}
+    for name, source in models.items():
+        if not isinstance(source, tuple):
+            source = load_teacher(source)
+            source.model.to(device_here())
+        path = out / "hypotheses" / f"{name}.jsonl"
+        rows[name] = hypotheses(*source, clips, path, batch_size, progress, skip_bad=skip_bad, **options)
+    first = next(iter(rows))
+    pairs = [(name, first) for name in rows if name != first]
+    report = wer_report(rows, pairs, dict.fromkeys(rows, "student"), declared_splits({c.domain for c in clips}))
     write_json(out / "wer.json", report)
     return report
+
+
+def _check_sound(clips: Sequence[Clip], progress: bool) -> None:
+    """Decode everything once, one recording in memory at a time."""
+    from tqdm.auto import tqdm
+
+    bad = []
+    for clip in tqdm(clips, desc="check", unit="clip", disable=not progress):
+        try:
+            read_audio(clip.path, max_audio_s=None)
+        except AudioError as error:
+            bad.append(str(error))
+    if bad:
+        raise cannot_be_used(bad, len(clips))

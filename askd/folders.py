@@ -17,16 +17,17 @@ recordings as well.
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from askd.audio import NEEDS_FFMPEG
-from askd.errors import ManifestError, pick
+from askd.errors import ManifestError, UnknownName, pick
 from askd.records import Problem, Record
-from askd.tables import JSON_LINES, PATHS, TEXTS, Found
+from askd.tables import COLUMNS, JSON_LINES, PATHS, TEXTS, Found
 
 SUFFIXES = (".flac", ".wav", ".opus", ".ogg", ".mp3")  # tried in this order where a layout gives an id and no file name
+TABLES = ("audiofolder", "common_voice", "csv")  # layouts whose columns have names
 SHOWN = 20  # problems that an error message lists
 
 
@@ -50,7 +51,8 @@ class Layout:
 
 
 def read_folder(
-    path: Path | str, layout: str | None = None, part: str | None = None, audio_root: Path | str | None = None
+    path: Path | str, layout: str | None = None, part: str | None = None, audio_root: Path | str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Listing:
     """Read the transcripts and file names of a folder or a table; decode nothing.
 
@@ -59,10 +61,11 @@ def read_folder(
         layout: a name in ``LAYOUTS``; None finds out.
         part: ``train``, ``dev`` or ``test``: that table of a Common Voice folder, or that sub-folder; None reads all.
         audio_root: folder that relative audio paths start from; default where the layout keeps its audio.
+        columns: how the tables call ``path``, ``text``, ``speaker`` or ``domain``, as in ``{"text": "said"}``.
 
     Raises:
         ManifestError: nothing there, no layout fits, or several do; the message lists what each needs and what was found.
-        UnknownName: no such layout.
+        UnknownName: no such layout, or a key of ``columns`` that is none of these.
     """
     path = Path(os.path.abspath(path))
     root = Path(os.path.abspath(audio_root)) if audio_root else None
@@ -78,7 +81,12 @@ def read_folder(
         fitting = [name for name, known in LAYOUTS.items() if known.fits(path)]
     if len(fitting) != 1:
         raise ManifestError(_no_layout(path, layout, fitting))
-    found = Found(path if path.is_dir() else path.parent)
+    columns = {column: name.strip().lower() for column, name in (columns or {}).items()}
+    if unknown := columns.keys() - set(COLUMNS):
+        raise UnknownName("column", ", ".join(sorted(unknown)), COLUMNS)
+    if columns and fitting[0] not in TABLES:
+        raise ManifestError(f"{path}: layout {fitting[0]} has no named columns, so {', '.join(columns)} cannot be chosen")
+    found = Found(path if path.is_dir() else path.parent, columns)
     LAYOUTS[fitting[0]].read(found, path, part, root)
     if not found.records and not found.problems:
         found.problem(path.name, "no rows: its tables are empty")
@@ -101,16 +109,28 @@ def usable_records(listing: Listing, skip_bad: bool = False) -> list[Record]:
     Raises:
         ManifestError: there are problems (all are counted, the first 20 shown), or nothing usable is left.
     """
-    if not listing.problems:
-        return list(listing.records)
-    kinds = by_kind(listing.problems)
-    if skip_bad and listing.records:
-        print(f"{listing.path}: left out {kinds}; {len(listing.records)} recordings are left")
-        return list(listing.records)
-    more = len(listing.problems) - SHOWN
-    shown = "".join(f"\n  {problem}" for problem in listing.problems[:SHOWN]) + (f"\n  and {more} more" if more > 0 else "")
-    hint = "; mend them, or leave them out with skip_bad (--skip-bad)" if listing.records else "; no recording is usable"
-    raise ManifestError(f"{listing.path} ({listing.layout}): {kinds}{hint}{shown}")
+    refuse_or_say(listing.path, listing.problems, len(listing.records), skip_bad, f" ({listing.layout})")
+    return list(listing.records)
+
+
+def refuse_or_say(
+    what: Path | str, problems: Sequence[Problem], usable: int, skip_bad: bool = False, layout: str = ""
+) -> None:
+    """Refuse what has problems; with ``skip_bad`` count them on the terminal instead, if any recording is left.
+
+    Raises:
+        ManifestError: as `usable_records`.
+    """
+    if not problems:
+        return
+    kinds = by_kind(problems)
+    if skip_bad and usable:
+        print(f"{what}: left out {kinds}; {usable} recordings are left")
+        return
+    more = len(problems) - SHOWN
+    shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN]) + (f"\n  and {more} more" if more > 0 else "")
+    hint = "; mend them, or leave them out with skip_bad (--skip-bad)" if usable else "; no recording is usable"
+    raise ManifestError(f"{what}{layout}: {kinds}{hint}{shown}")
 
 
 def by_kind(problems: Iterable[Problem]) -> str:

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -53,6 +53,11 @@ def _mp3(samples: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def _player(samples: np.ndarray) -> str:
+    sound = base64.b64encode(_mp3(samples)).decode()
+    return f"<audio controls preload='none' style='width:220px' src='data:audio/mpeg;base64,{sound}'></audio>"
+
+
 def players(samples: Sequence[np.ndarray], captions: Sequence[str]):
     """Audio players with captions, one a line; compressed, so that the notebook stays small.
 
@@ -62,8 +67,59 @@ def players(samples: Sequence[np.ndarray], captions: Sequence[str]):
     from IPython.display import HTML
 
     rows = "".join(
-        f"<tr><td style='text-align:left'>{html.escape(caption)}</td><td><audio controls preload='none' "
-        f"src='data:audio/mpeg;base64,{base64.b64encode(_mp3(clip)).decode()}'></audio></td></tr>"
+        f"<tr><td style='text-align:left'>{html.escape(caption)}</td><td>{_player(clip)}</td></tr>"
         for clip, caption in zip(samples, captions, strict=True)
     )
     return HTML(f"<table>{rows}</table>")
+
+
+def marked(reference: str, hypothesis: str, teacher: str | None = None, words: int = 40) -> str:
+    """A hypothesis as HTML after normalisation: wrong words red, left-out ones as a dash; those that the teacher's hypothesis has
+    wrong in the same way red on yellow. Cut after ``words`` words, since loops are long."""
+    from askd.scoring import align
+
+    own = align([reference], [hypothesis])[0]
+    theirs = align([reference], [teacher])[0].heard if teacher is not None else [""] * len(own.heard)
+    parts = []
+    for i, inserted in enumerate(own.inserted):
+        parts += [f"<span style='color:#c0392b'>{html.escape(word)}</span>" for word in inserted]
+        if i < len(own.heard):
+            said, heard = own.reference[i], own.heard[i]
+            copied = ";background:#fff3b0" if heard != said and heard == theirs[i] else ""
+            shown = html.escape("&ndash;" if heard is None else heard).replace("&amp;ndash;", "&ndash;")
+            parts.append(shown if heard == said else f"<span style='color:#c0392b{copied}'>{shown}</span>")
+    return " ".join(parts[:words]) + (" ..." if len(parts) > words else "")
+
+
+def errors_to_hear(
+    samples: Sequence[np.ndarray], references: Sequence[str], written: Mapping[str, Sequence[str]], groups: Sequence[str],
+    copied_from: str | None = None,
+):
+    """A browsable table with audio: what was said, what each model wrote, a fold for each group.
+
+    Args:
+        samples: sound of each utterance.
+        references: what was said.
+        written: by model, its hypothesis of each utterance.
+        groups: fold of each utterance, its domain say; the first is open.
+        copied_from: the model whose errors are marked yellow where others repeat them.
+
+    Returns:
+        an `IPython.display.HTML`.
+    """
+    from IPython.display import HTML
+
+    folds = []
+    for group in dict.fromkeys(groups):
+        rows = []
+        for i in (i for i, name in enumerate(groups) if name == group):
+            teacher = {name: written[copied_from][i] if copied_from and name != copied_from else None for name in written}
+            lines = "".join(
+                f"<div><b>{html.escape(name)}</b> {marked(references[i], texts[i], teacher[name])}</div>"
+                for name, texts in written.items()
+            )
+            said = f"<div><i>{html.escape(references[i])}</i></div>"
+            rows.append(f"<tr><td>{_player(samples[i])}</td><td style='text-align:left'>{said}{lines}</td></tr>")
+        head = f"<details{'' if folds else ' open'}><summary>{html.escape(group)}: {len(rows)}</summary>"
+        folds.append(f"{head}<table>{''.join(rows)}</table></details>")
+    return HTML("".join(folds))

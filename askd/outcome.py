@@ -56,10 +56,11 @@ def judge(
         exports: ``hf``, ``ct2``.
         progress: bars with ETA.
     """
-    from askd.evaluation import hypotheses, wer_report
+    from askd.evaluation import hypotheses
     from askd.runs import provenance
     from askd.targets import weights_digest
     from askd.teacher import load_teacher
+    from askd.wer import wer_report
 
     results, device = out / "results", device_here()
     student = read_json(results / "student.json")
@@ -69,7 +70,7 @@ def judge(
         for name, model in models.items()
     }
     splits = {c.domain: "in_domain" if c.domain in trained else "out_of_domain" for c in test}
-    report = wer_report(rows, {"teacher": "teacher", "student": "student"}, [("student", "teacher")], splits)
+    report = wer_report(rows, [("student", "teacher")], {"teacher": "teacher", "student": "student"}, splits)
     write_json(results / "wer.json", report | {"provenance": provenance()})
     weights = {name: weights_digest(model) for name, model in models.items()}
     summary = _summary(report, _latency(models, processor, test, results / "latency.json", weights, progress), asked) | student

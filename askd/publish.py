@@ -2,42 +2,53 @@
 
 import shutil
 
+from askd.claims import claims_table
 from askd.errors import RunError
 from askd.files import data_dir, project_dir, read_json, replacing
 from askd.runs import DESCRIBED, Run
+from askd.wer import by_domain, cell
 
-PUBLISHED = ("wer", "latency", "headline")
-FIGURES = ("wer_by_domain", "weights_and_dev", "differences", "latency")
+PUBLISHED = ("wer", "latency", "headline", "blindspots", "hallucination", "calibration", "nonspeech", "claims")
+FIGURES = ("wer_by_domain", "in_and_out", "weights_and_dev", "differences", "latency", "inheritance", "hallucination",
+           "nonspeech", "reliability", "claims")
 MARK = "<!-- results:{} -->"
 
 
+def _named(model: str, headline: dict) -> str:
+    return f"teacher, {headline['teacher']} as published" if model == "teacher" else DESCRIBED.get(model, model)
+
+
 def results_table(wer: dict, headline: dict) -> str:
-    """The README's table in Markdown: macro WER per model with the interval against the teacher."""
-    teacher = headline["teacher"]
-    intervals = {(c["a"], c["split"]): c for c in wer["comparisons"] if c["b"] == "teacher"}
+    """The README's table in Markdown: macro WER per model with its interval, and the difference from the teacher with its own."""
+    against = {(c["a"], c["split"]): c for c in wer["comparisons"] if c["b"] == "teacher"}
     lines = [
-        "| model | in-domain WER % | out-of-domain WER % | all domains WER % | all, minus teacher (95 % CI) |",
+        "| model | in-domain WER % | out-of-domain WER % | all domains WER % | all, minus teacher |",
         "|---|---|---|---|---|",
     ]
     for name, model in wer["models"].items():
-        macro = model["macro"]
-        found = intervals.get((name, "all"))
-        difference = f"{found['delta']:+.1f} [{found['ci95'][0]:+.1f}, {found['ci95'][1]:+.1f}]" if found else ""
-        described = f"teacher, {teacher} as published" if name == "teacher" else DESCRIBED.get(name, name)
-        lines.append(
-            f"| {described} | {macro['in_domain']:.1f} | {macro['out_of_domain']:.1f} | {macro['all']:.1f} | {difference} |"
-        )
+        cells = [cell(model["macro"][split], model["macro_ci95"].get(split)) for split in ("in_domain", "out_of_domain", "all")]
+        found = against.get((name, "all"))
+        cells.append(cell(found["delta"], found["ci95"], signed=True) if found else "")
+        lines.append(f"| {_named(name, headline)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def domains_table(wer: dict) -> str:
-    """WER of every model in every domain, in Markdown."""
-    names = list(wer["models"])
-    lines = ["| domain | " + " | ".join(DESCRIBED.get(n, n) for n in names) + " |", "|---" * (len(names) + 1) + "|"]
-    for domain, entry in wer["models"][names[0]]["domains"].items():
-        values = " | ".join(f"{wer['models'][n]['domains'][domain]['wer']:.1f}" for n in names)
-        lines.append(f"| {domain}{'' if entry['split'] == 'in_domain' else ' *'} | {values} |")
-    return "\n".join(lines)
+    """WER of every model in every domain with its interval, in Markdown."""
+    header, rows = by_domain(wer)
+    names = [DESCRIBED.get(name, name) for name in header]
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    return "\n".join(lines + [f"| {' | '.join(row).replace('* ', '&ast; ')} |" for row in rows])
+
+
+def claims_markdown(claims: dict, headline: dict) -> str:
+    """The claims of the abstract, a row a model, and what the intervals allow one to say, in Markdown."""
+    header, rows = claims_table(claims)
+    models = list(dict.fromkeys(name for claim in claims["claims"] for name in claim["models"]))
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    lines += [f"| {_named(name, headline)} | {' | '.join(row[1:])} |" for name, row in zip(models, rows, strict=True)]
+    tests = [f"- {claim['name'].replace('_', '-')}: {test['in_words']}" for claim in claims["claims"] for test in claim["tests"]]
+    return "\n".join([*lines, "", *tests])
 
 
 def headline_text(wer: dict, headline: dict) -> str:
@@ -61,19 +72,20 @@ def publish(profile: str) -> None:
     target = data_dir() / "results" / profile
     found = {}
     for name in PUBLISHED:
-        path = run.needs(f"results/{name}.json", "04_multi_domain_wer and 05_latency")
+        path = run.needs(f"results/{name}.json", "04_multi_domain_wer to 06_hallucination_and_calibration")
         found[name] = read_json(path)
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target / path.name)
     for name in FIGURES:
         for suffix in (".png", ".svg"):
-            shutil.copy(run.needs(f"figures/{name}{suffix}", "01 to 05"), project_dir() / "figures" / f"{name}{suffix}")
+            shutil.copy(run.needs(f"figures/{name}{suffix}", "01 to 06"), project_dir() / "figures" / f"{name}{suffix}")
     readme = project_dir() / "README.md"
     text = readme.read_text(encoding="utf-8")
     for mark, content in (
         ("headline", headline_text(found["wer"], found["headline"])),
         ("table", results_table(found["wer"], found["headline"])),
         ("domains", domains_table(found["wer"])),
+        ("claims", claims_markdown(found["claims"], found["headline"])),
     ):
         begin, end = MARK.format(mark), MARK.format(f"/{mark}")
         if begin not in text or end not in text:

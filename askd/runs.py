@@ -96,6 +96,8 @@ class Run:
     def clips(self, role: str, progress: bool = False, skip_bad: bool = False) -> list[Clip]:
         """Training, dev or test clips of all domains of the run. Domains that cannot be had here are named and left out.
 
+        The seed draws training clips alone: whatever it is, all runs are judged on the same clips.
+
         Raises:
             RunError: the run wants public corpora and none of them is there.
         """
@@ -108,7 +110,8 @@ class Run:
             kind = {"train": "corpus_train_clips", "dev": "dev_clips", "test": "real_clips"} if domain.real else {}
             count = getattr(settings, kind.get(role, f"{role}_clips"))
             try:
-                clips += load_clips(domain, role, count, settings.seed, progress=progress, skip_bad=skip_bad)
+                seed = settings.seed if role == "train" else 0
+                clips += load_clips(domain, role, count, seed, progress=progress, skip_bad=skip_bad)
             except (PackageUnavailable, CorpusUnavailable) as error:
                 print(f"left out: {domain.name}: {error}")
                 missing.append(domain.name)

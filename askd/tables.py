@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from askd.records import Problem, Record
 PATHS = ("path", "audio", "file", "filename", "file_name", "audio_filepath")
 TEXTS = ("text", "transcription", "sentence", "transcript")
 SPEAKERS = ("speaker", "speaker_id", "client_id")
+COLUMNS = ("path", "text", "speaker", "domain")  # that a table may call by names of its own
 JSON_LINES = (".jsonl", ".json")
 
 
@@ -25,6 +26,7 @@ class Found:
     """Collects records and problems while a folder is read; a problem's ``what`` reads "kind: details"."""
 
     root: Path
+    columns: Mapping[str, str] = field(default_factory=dict)  # one of COLUMNS -> how the tables call it; small letters
     records: list[Record] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)  # id -> where it was first
@@ -138,14 +140,18 @@ class Found:
     ) -> None:
         """Add the rows of a table that has a path and a text column; files lie where ``find`` says."""
         folder, had, any_row = path.parent.relative_to(self.root), len(self.problems), False
-        for row, values in self.rows(path, (paths, texts)):
+        own = {column: (name,) for column, name in self.columns.items()}
+        paths, texts = own.get("path", paths), own.get("text", texts)
+        speakers, domains = own.get("speaker", SPEAKERS), own.get("domain", ("domain",))
+        needed = [paths, texts, *(own[column] for column in ("speaker", "domain") if column in own)]
+        for row, values in self.rows(path, needed):
             any_row, where = True, self.where(path, row)
             path_column, text_column = (next(name for name in names if name in values) for names in (paths, texts))
             name = values[path_column].strip()
             id, audio = (str(folder / name), find(name)) if name else ("", None)
-            speaker = next((values[key] for key in SPEAKERS if values.get(key)), "")
+            speaker, domain = (next((values[key] for key in names if values.get(key)), "") for names in (speakers, domains))
             self.add(
-                where, values.get("id") or id, values[text_column], audio, speaker, values.get("domain", ""),
+                where, values.get("id") or id, values[text_column], audio, speaker, domain,
                 f"{where}, column {text_column}", f"{where}, column {path_column}",
             )
         if not any_row and len(self.problems) == had:

@@ -19,13 +19,13 @@ from askd.commands import distill as cli_distill
 from askd.distill import clips_of, in_words, located
 from askd.domains import get_domain
 from askd.errors import AskdError, RunError, UnknownName
-from askd.evaluation import read_rows
 from askd.export import check_ct2, export, model_card, student_folder
 from askd.files import read_json, write_json
 from askd.hub import clips_to_dataset
 from askd.outcome import choose
 from askd.owndata import amount, contents, demo_folder, own_clips, set_aside
 from askd.plan import Asked, Plan, Timings, advice, fit, micro_batch, mix_size, settings, why_steps
+from askd.rows import read_rows
 from askd.teacher import load_teacher
 from askd.timings import typical
 from askd.training import read_metrics, save_model

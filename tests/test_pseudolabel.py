@@ -19,11 +19,11 @@ from askd.audio import read_audio
 from askd.commands import pseudolabel as command
 from askd.domains import load_clips
 from askd.errors import AskdError, AudioError, RunError
-from askd.evaluation import read_rows
 from askd.files import only_writer, read_json
 from askd.labelfilters import Filters, compression_ratio, judged, repeated_ngrams
 from askd.pseudolabel import pseudolabel, report_text
 from askd.records import Record
+from askd.runlogs import read_rows
 from askd.scoring import word_errors
 from askd.segments import Segment, cut_points, cut_records, find_records, segment_errors
 from askd.training import TrainConfig, train

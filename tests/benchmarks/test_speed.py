@@ -7,7 +7,6 @@ import time
 import numpy as np
 import torch
 
-from askd.bootstrap import paired_bootstrap
 from askd.channels import CHANNELS, get_channel
 from askd.domains import domain_names, load_clips
 from askd.features import encode, log_mels
@@ -96,19 +95,3 @@ def test_encoder_against_the_matrix_rate():
                 taken = time.perf_counter() - start
             bound_ms = 1e3 * products / rate
             print(f"\n{dtype} {frames / 100:g} s x 8: {1e3 * taken:.0f} ms, bound {bound_ms:.0f} ms at {rate:.0f} GFLOP/s")
-
-
-def test_scoring_and_bootstrap():
-    rng = np.random.default_rng(0)
-    words = np.array("the of and to in is was that for on with as his they be at one have this from".split())
-    rows = [
-        {"domain": "a", "id": str(i), "speaker": str(i % 500), "reference": " ".join(rng.choice(words, 15)),
-         "hypothesis": " ".join(rng.choice(words, 15))}
-        for i in range(5000)
-    ]
-    start = time.perf_counter()
-    paired_bootstrap(rows, rows, resamples=1)
-    scored = time.perf_counter()
-    paired_bootstrap(rows, rows, resamples=10_000)
-    both = time.perf_counter() - scored
-    print(f"\n5,000 utterances of two models scored in {scored - start:.1f} s; again with 10,000 resamples {both:.1f} s")

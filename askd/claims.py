@@ -1,0 +1,111 @@
+"""The paper's claims, each as a number with an interval for every method, made from the reports of `askd.score`.
+
+    found = claims({"wer": ..., "blindspots": ..., "hallucination": ..., "calibration": ...})
+    print(as_text(found))
+
+The abstract (arXiv 2601.19919) says that plain distillation makes the student inherit the teacher's blind spots and its
+over-confident hallucinations, at the price of generalisation, and that ASKD does not. It gives no measure for the three; these
+are ours:
+
+    inheritance      of the words the teacher gets wrong, the share the student gets wrong identically, minus the share expected
+                     of a student with as many errors that does not know the teacher (askd.blindspots)
+    over-confidence  mean probability of the best token minus how often it is right, teacher-forced (askd.calibration)
+    hallucination    share of wordless sounds that get words, on the context the model is used with (askd.nonspeech); and inserted
+                     words on speech (askd.hallucination)
+    generalisation   out-of-domain macro WER minus the teacher's (askd.wer)
+
+Constant KD minus CE only asks whether distillation does the harm; ASKD minus constant KD whether the curriculum mends it; ASKD
+minus CE only whether it gains over having no teacher at all.
+"""
+
+from collections.abc import Mapping
+
+from askd.intervals import in_words
+from askd.notebook import table
+from askd.runs import DESCRIBED
+from askd.wer import cell
+
+PAIRS = (("constant_kd", "ce_only"), ("askd", "constant_kd"), ("askd", "ce_only"))
+WORDS = {  # claim -> what is said of a when its number is lower, and higher
+    "inheritance": ("inherits less than", "inherits more than"),
+    "over_confidence": ("is less over-confident than", "is more over-confident than"),
+    "hallucination": ("hallucinates less than", "hallucinates more than"),
+    "insertions": ("inserts fewer words than", "inserts more words than"),
+    "generalisation": ("makes fewer errors out of domain than", "makes more errors out of domain than"),
+}
+
+
+def claims(reports: Mapping[str, Mapping]) -> dict:
+    """The content of ``claims.json``.
+
+    Args:
+        reports: any of ``wer``, ``blindspots``, ``hallucination``, ``calibration``, ``nonspeech``, as `askd.score` makes them; a
+            claim whose report is not there is left out.
+
+    Returns:
+        ``{"claims": [{"name", "title", "unit", "reference", "models": {name: {"value", "ci95"} | None}, "tests": [{"a", "b",
+        "delta", "ci95", "p", "in_words"}]}]}``
+    """
+    found = []
+    if report := reports.get("blindspots"):
+        found.append(_of_panel(
+            report, "inheritance", "excess", "all", "teacher's wrong words copied,\nbeyond what chance gives", "points", 0.0
+        ))
+    if report := reports.get("calibration"):
+        found.append(_of_panel(
+            report, "over_confidence", "over_confidence", "all", "confidence minus accuracy\nof the next token", "points", 0.0
+        ))
+    if report := reports.get("nonspeech"):
+        found.append(_of_panel(
+            report, "hallucination", "non_empty_share", "own", "wordless sounds that get words", "% of sounds", None
+        ))
+    if report := reports.get("hallucination"):
+        found.append(_of_panel(report, "insertions", "insertion_rate", "all", "inserted words, all domains", "% of words", None))
+    if report := reports.get("wer"):
+        found.append(_generalisation(report))
+    return {"claims": found}
+
+
+def _of_panel(report: Mapping, name: str, measure: str, split: str, title: str, unit: str, reference: float | None) -> dict:
+    models = {model: entry.get("splits", entry).get(split, {}).get(measure) for model, entry in report["models"].items()}
+    rows = [c for c in report["comparisons"] if c["split"] == split and c["measure"] == measure]
+    return _claim(name, title, unit, reference, models, rows)
+
+
+def _generalisation(wer: Mapping) -> dict:
+    rows = [c for c in wer["comparisons"] if c["split"] == "out_of_domain"]
+    models = {c["a"]: {"value": c["delta"], "ci95": c["ci95"]} for c in rows if c["b"] == "teacher"}
+    title = "out-of-domain macro WER,\nminus the teacher's"
+    return _claim("generalisation", title, "points", 0.0, models, rows)
+
+
+def _claim(name, title, unit, reference, models, rows) -> dict:
+    less, more = WORDS[name]
+    tests = [
+        {key: c[key] for key in ("a", "b", "delta", "ci95", "p")}
+        | {"in_words": in_words(c["delta"], c["ci95"], DESCRIBED.get(c["a"], c["a"]), DESCRIBED.get(c["b"], c["b"]), less, more)}
+        for c in rows if (c["a"], c["b"]) in PAIRS
+    ]
+    return {"name": name, "title": title, "unit": unit, "reference": reference, "models": models, "tests": tests}
+
+
+def claims_table(found: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: models x claims, each cell with its 95 % interval."""
+    names = list(dict.fromkeys(name for claim in found["claims"] for name in claim["models"]))
+    header = ["model", *[f"{claim['name'].replace('_', '-')}, {claim['unit']}" for claim in found["claims"]]]
+    rows = []
+    for name in names:
+        cells = [claim["models"].get(name) or {} for claim in found["claims"]]
+        signs = [claim["reference"] is not None for claim in found["claims"]]
+        rows.append([DESCRIBED.get(name, name), *[
+            cell(c.get("value"), c.get("ci95"), signed=sign) for c, sign in zip(cells, signs, strict=True)
+        ]])
+    return header, rows
+
+
+def as_text(found: Mapping) -> str:
+    """The table of all claims and a sentence for each test."""
+    lines = [table(*claims_table(found)), "(95 % intervals in brackets)"]
+    for claim in found["claims"]:
+        lines += [f"{claim['name'].replace('_', '-'):16} {test['in_words']}" for test in claim["tests"]]
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""Recordings longer than Whisper's 30 s -> one transcript, in one of two ways.
+
+    result = transcribe_long(model, processor, samples)                  # a `askd.decoding.Decoded`
+    result = transcribe_long(model, processor, samples, how="cut")
+
+    sequential  transformers' own long-form: a window of 30 s is decoded with timestamps, the next one begins where the last
+                whole sentence ended. Only for models that write timestamps: the stock Whispers, and students trained with them.
+                Gives no log-probabilities. Greedy, without temperature fallback: a window that loops stays so.
+    cut         the recording is cut at quiet places, 15 to 30 s apart (`askd.segments.cut_points`), and each piece decoded as
+                any short clip, with its log-probabilities. For every model, and the only way for students without timestamps
+                and for any other audio context than 30 s. Speech without a pause is cut inside a word.
+
+``auto`` is sequential where the model can, and cut otherwise. Numbers of the two must not be compared.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from askd.audio import SAMPLING_RATE_HZ
+from askd.decoding import MAX_NEW_TOKENS, Decoded, context_frames, transcribe
+from askd.errors import AskdError
+from askd.features import FULL_CONTEXT
+from askd.segments import cut_points
+
+HOWS = ("auto", "sequential", "cut")
+WINDOWS_PER_S = 1.0  # more windows than this a second of audio: the timestamps do not advance. Ours; speech needs about 0.04
+
+
+def way(model, how: str = "auto", frames: int | str | None = "model") -> str:
+    """``sequential`` or ``cut``: what ``how`` comes to for a model.
+
+    Args:
+        model: Whisper.
+        how: one of `HOWS`.
+        frames: audio context, as in `askd.decoding.transcribe`.
+
+    Raises:
+        AskdError: no such way, or sequential with another context than 30 s.
+    """
+    if how not in HOWS:
+        raise AskdError(f"how must be one of {', '.join(HOWS)}, not {how!r}")
+    own = context_frames(model)
+    full = (own if frames == "model" else frames) == FULL_CONTEXT
+    if how == "auto":
+        return "sequential" if full and own == FULL_CONTEXT else "cut"
+    if how == "sequential" and not full:
+        raise AskdError("sequential long-form reads windows of 30 s: give it the full context, or use how=cut (--how cut)")
+    return how
+
+
+def transcribe_long(
+    model, processor, samples: np.ndarray, how: str = "auto", batch_size: int = 16, frames: int | str | None = "model",
+    max_new_tokens: int = MAX_NEW_TOKENS, on_seconds: Callable[[float], None] | None = None,
+) -> Decoded:
+    """Transcribe one recording of any length.
+
+    Args:
+        model, processor: from `askd.load_teacher`.
+        samples: (n,), float32 at 16 kHz.
+        how: ``auto``, ``sequential`` or ``cut``, as the module says.
+        batch_size: pieces decoded together (cut).
+        frames: audio context of the pieces, as in `askd.decoding.transcribe` (cut).
+        max_new_tokens: limit of a piece (cut); a sequential window has the model's own, 448 of Whisper.
+        on_seconds: called with the seconds of audio finished since the last call, for progress.
+
+    Returns:
+        ``log_probs`` of all words' tokens and, when every piece ended, of the last end (cut); none (sequential), and then no
+        ``word_tokens`` either. ``ended`` is False when any piece or window was cut at its limit of tokens.
+
+    Raises:
+        AskdError: no such way, one that the model cannot go, or timestamps that do not advance.
+    """
+    done = on_seconds or (lambda _: None)
+    if way(model, how, frames) == "sequential":
+        return _sequential(model, processor, samples, done)
+    points = cut_points(samples)
+    pieces = [samples[start:end] for start, end in itertools.pairwise(points)]
+    results = []
+    for first in range(0, len(pieces), batch_size):  # so that features of one batch are in memory, not those of an hour
+        chosen = pieces[first : first + batch_size]
+        results += transcribe(model, processor, chosen, batch_size, frames, max_new_tokens)
+        done(sum(map(len, chosen)) / SAMPLING_RATE_HZ)
+    return joined(results)
+
+
+def joined(results: Sequence[Decoded]) -> Decoded:
+    """Transcripts of the pieces of one recording as one transcript: inner ends, and blanks after the last word of an inner
+    piece, are left out, so that word i still has the tokens after those of the words before it."""
+    counts = [sum(r.word_tokens) for r in results[:-1]] + [len(results[-1].tokens)]
+    ended = all(r.ended for r in results)
+    end = results[-1].log_probs[counts[-1] :] if ended else ()
+    return Decoded(
+        text=" ".join(r.text for r in results if r.text),
+        tokens=tuple(t for r, n in zip(results, counts, strict=True) for t in r.tokens[:n]),
+        log_probs=(*(p for r, n in zip(results, counts, strict=True) for p in r.log_probs[:n]), *end),
+        ended=ended,
+        word_tokens=tuple(n for r in results for n in r.word_tokens),
+    )
+
+
+@torch.inference_mode()
+def _sequential(model, processor, samples: np.ndarray, done: Callable[[float], None]) -> Decoded:
+    """transformers' long-form `generate` (5.24), one recording a call: nothing is padded, so it needs no attention mask."""
+    config, weights = model.generation_config, next(model.parameters())
+    features = long_log_mel(samples, processor.feature_extractor)[None]  # (1, M, T)
+    english = {"language": getattr(config, "language", None) or "en", "task": getattr(config, "task", None) or "transcribe"}
+    windows, heard = itertools.count(1), [0]
+
+    def progress(frames: Tensor) -> None:  # (1, 2): frames before this window, and in all
+        at, total = frames[0].tolist()
+        if next(windows) > 10 + WINDOWS_PER_S * total / 100:
+            raise AskdError(f"the timestamps of this model do not advance (at {at / 100:.0f} of {total / 100:.0f} s): it was "
+                            "trained without them; use how=cut (--how cut)")
+        done((at - heard[0]) / 100)
+        heard[0] = at
+
+    with _quiet():
+        found = model.generate(
+            features.to(weights.device, weights.dtype), return_timestamps=True, condition_on_prev_tokens=False,
+            temperature=0.0, num_beams=1, return_segments=True, monitor_progress=progress,
+            **(english if getattr(config, "is_multilingual", False) else {}),
+        )
+    done((features.shape[-1] - heard[0]) / 100)
+    tokens = found["sequences"][0].tolist()
+    ended = all(segment["result"][-1] == config.eos_token_id for segment in found["segments"][0])
+    return Decoded(processor.tokenizer.decode(tokens, skip_special_tokens=True).strip(), tuple(tokens), (), ended, ())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """`generate` warns of the options that it hands on to itself."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def long_log_mel(samples: np.ndarray, extractor) -> Tensor:
+    """Whisper's log-mel of a recording of any length, a block of 30 s at a time.
+
+    Equal to ``extractor(samples, truncation=False, padding="longest")`` (tested to 1e-4), which takes 1.8 GB for an hour
+    (measured). As there, what is 8 decades below the loudest frame of the whole recording is raised to that.
+
+    Args:
+        samples: (n,), float32 at 16 kHz.
+        extractor: `transformers.WhisperFeatureExtractor`.
+
+    Returns:
+        (M, T), float32, T = n // 160.
+    """
+    n_fft, hop, block = extractor.n_fft, extractor.hop_length, extractor.nb_max_frames
+    filters, window = torch.from_numpy(extractor.mel_filters).float().T, torch.hann_window(n_fft)  # (M, 201), (400,)
+    padded = torch.from_numpy(np.pad(samples, n_fft // 2, mode="reflect"))
+    log = torch.empty(len(filters), len(samples) // hop)  # (M, T)
+    for start in range(0, log.shape[1], block):
+        end = min(start + block, log.shape[1])
+        own = padded[start * hop : (end - 1) * hop + n_fft]
+        power = torch.stft(own, n_fft, hop, window=window, center=False, return_complex=True).abs().square()  # (201, block)
+        torch.log10((filters @ power).clamp_min(1e-10), out=log[:, start:end])
+    return log.clamp_(min=float(log.max()) - 8.0).add_(4.0).div_(4.0)

@@ -1,0 +1,123 @@
+"""Recordings longer than 30 s, by both ways, with the real tiny.en on joined sentences."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from askd.decoding import transcribe, use_clip_context
+from askd.domains import load_clips
+from askd.errors import AskdError
+from askd.longform import joined, long_log_mel, transcribe_long, way
+from askd.scoring import word_errors
+from askd.segments import cut_points
+
+SPEECH_S = 40
+
+
+@pytest.fixture(scope="module")
+def recording():
+    """About 40 s of sentences with pauses of 0.5 s, and what is said."""
+    parts, said, pause = [], [], np.zeros(8_000, np.float32)
+    for clip in load_clips("neural_clean", "test", 20):
+        parts += [clip.samples(), pause]
+        said.append(clip.text)
+        if sum(map(len, parts)) > SPEECH_S * 16_000:
+            break
+    return np.concatenate(parts), " ".join(said)
+
+
+@pytest.fixture(scope="module")
+def cut(tiny_en, recording):
+    seconds = []
+    return transcribe_long(*tiny_en, recording[0], "cut", on_seconds=seconds.append), seconds
+
+
+@pytest.fixture(scope="module")
+def sequential(tiny_en, recording):
+    seconds = []
+    return transcribe_long(*tiny_en, recording[0], on_seconds=seconds.append), seconds
+
+
+def test_both_ways_hear_the_whole_recording(recording, cut, sequential):
+    samples, said = recording
+    for result, seconds in (cut, sequential):
+        found = word_errors([said], [result.text])
+        assert found.wer < 15 and found.dele[0] <= 2, result.text  # a window left out would be some 70 words
+        assert result.ended and sum(seconds) == pytest.approx(len(samples) / 16_000, abs=0.02) and min(seconds) >= 0
+
+
+def test_sequential_has_no_log_probs_and_no_marks(sequential, tiny_en):
+    result, _ = sequential
+    assert (result.log_probs, result.word_tokens) == ((), ()) and "<|" not in result.text
+    timestamps = [t for t in result.tokens if t > tiny_en.model.generation_config.no_timestamps_token_id]
+    assert len(timestamps) >= 4  # it did go by time: each window begins and ends with one
+
+
+def test_every_word_of_a_cut_recording_keeps_its_tokens(cut, tiny_en):
+    result, _ = cut
+    words, starts = result.text.split(), [0, *itertools.accumulate(result.word_tokens)]
+    assert len(words) == len(result.word_tokens) and len(result.log_probs) == len(result.tokens) + 1
+    for word, start, n in zip(words, starts, result.word_tokens, strict=False):
+        assert tiny_en.processor.tokenizer.decode(result.tokens[start : start + n]).strip() == word
+
+
+def test_cut_is_the_pieces_transcribed_and_joined(tiny_en, recording, cut):
+    points = cut_points(recording[0])
+    assert len(points) == 3 and points[1] < 30 * 16_000
+    pieces = transcribe(*tiny_en, [recording[0][a:b] for a, b in itertools.pairwise(points)])
+    assert cut[0].text == " ".join(piece.text for piece in pieces)
+    assert cut[0].tokens == tuple(token for piece in pieces for token in piece.tokens)
+
+
+def test_a_limit_of_tokens_is_of_each_piece_and_shows(tiny_en, recording):
+    result = transcribe_long(*tiny_en, recording[0], "cut", max_new_tokens=5)
+    assert len(result.tokens) == 10 == len(result.log_probs) and not result.ended
+
+
+def test_joining_leaves_out_inner_ends_blanks_and_silent_pieces(cut):
+    silent = type(cut[0])("", (220,), (-1.0, -2.0), True, ())  # a blank and the end, no word
+    result = joined([silent, cut[0], silent, cut[0]])
+    assert result.text == f"{cut[0].text} {cut[0].text}"
+    assert result.tokens == cut[0].tokens * 2 and result.word_tokens == cut[0].word_tokens * 2
+    assert result.log_probs == cut[0].log_probs[:-1] + cut[0].log_probs
+    assert joined([silent]) == silent
+
+
+def test_features_are_those_of_the_feature_extractor(tiny_en, recording):
+    extractor = tiny_en.processor.feature_extractor
+    for n in (480_001, 480_161, 500_007, len(recording[0])):
+        samples = recording[0][:n]
+        options = {"sampling_rate": 16_000, "truncation": False, "padding": "longest", "return_tensors": "pt"}
+        expected = extractor(samples, **options).input_features[0]  # (M, T)
+        torch.testing.assert_close(long_log_mel(samples, extractor), expected, atol=1e-4, rtol=0)
+
+
+def test_who_goes_which_way(toy):
+    assert [way(toy, how) for how in ("auto", "sequential", "cut")] == ["sequential", "sequential", "cut"]
+    assert way(toy, "auto", 3000) == "sequential" and way(toy, "auto", None) == way(toy, "cut", None) == "cut"
+    with pytest.raises(AskdError, match="sequential long-form reads windows of 30 s"):
+        way(toy, "sequential", None)
+    with pytest.raises(AskdError, match="how must be one of auto, sequential, cut, not 'chunked'"):
+        way(toy, "chunked")
+    use_clip_context(toy)
+    assert way(toy) == way(toy, frames=3000) == "cut" and way(toy, "sequential", 3000) == "sequential"
+    with pytest.raises(AskdError, match="--how cut"):
+        way(toy, "sequential")
+
+
+def test_timestamps_that_do_not_advance_are_an_error_not_a_wait(tiny_en, toy, monkeypatch):
+    """A model that always ends its first sentence after 20 ms would decode an hour 180,000 times."""
+    monkeypatch.setattr("askd.longform.WINDOWS_PER_S", 0)
+    stamp = toy.generation_config.no_timestamps_token_id + 1
+    script = itertools.cycle([stamp, 262, stamp + 1, stamp + 1, toy.generation_config.eos_token_id])
+
+    def speak(module, inputs, logits):
+        logits = logits.clone()
+        logits[:, -1, next(script)] += 1e4
+        return logits
+
+    toy.proj_out.register_forward_hook(speak)
+    with pytest.raises(AskdError, match=r"timestamps of this model do not advance \(at 0 of 35 s\): .*--how cut"):
+        transcribe_long(toy, tiny_en.processor, np.zeros(35 * 16_000, np.float32))
