@@ -90,8 +90,9 @@ def _claim(name, title, unit, reference, models, rows) -> dict:
 
 
 def claims_table(found: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: models x claims, each cell with its 95 % interval."""
+    """Header and rows: models x claims, the teacher first, each cell with its 95 % interval."""
     names = list(dict.fromkeys(name for claim in found["claims"] for name in claim["models"]))
+    names.sort(key=lambda name: name != "teacher")
     header = ["model", *[f"{claim['name'].replace('_', '-')}, {claim['unit']}" for claim in found["claims"]]]
     rows = []
     for name in names:

@@ -1,6 +1,7 @@
 """Copy what a finished run says into the repository: ``figures/``, ``data/results/<profile>/`` and the README's table."""
 
 import shutil
+from pathlib import Path
 
 from askd.claims import claims_table
 from askd.errors import RunError
@@ -36,49 +37,56 @@ def results_table(wer: dict, headline: dict) -> str:
 def domains_table(wer: dict) -> str:
     """WER of every model in every domain with its interval, in Markdown."""
     header, rows = by_domain(wer)
-    names = [DESCRIBED.get(name, name) for name in header]
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     return "\n".join(lines + [f"| {' | '.join(row).replace('* ', '&ast; ')} |" for row in rows])
 
 
 def claims_markdown(claims: dict, headline: dict) -> str:
     """The claims of the abstract, a row a model, and what the intervals allow one to say, in Markdown."""
     header, rows = claims_table(claims)
-    models = list(dict.fromkeys(name for claim in claims["claims"] for name in claim["models"]))
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    lines += [f"| {_named(name, headline)} | {' | '.join(row[1:])} |" for name, row in zip(models, rows, strict=True)]
+    lines += [f"| {_named(row[0], headline)} | {' | '.join(row[1:])} |" for row in rows]
     tests = [f"- {claim['name'].replace('_', '-')}: {test['in_words']}" for claim in claims["claims"] for test in claim["tests"]]
     return "\n".join([*lines, "", *tests])
 
 
 def headline_text(wer: dict, headline: dict) -> str:
     """One honest sentence of the run, for the README."""
-    low, high = headline["ci95"]
-    commit = wer["provenance"]["commit"]
+    found = next(c for c in wer["comparisons"] if (c["a"], c["b"], c["split"]) == ("askd", "teacher", "all"))
+    seeds = f"{wer['seeds']} seed{'s' * (wer['seeds'] > 1)}"
     return (
-        f"**Measured here** (profile `cpu`, {headline['seeds']} seed, commit `{commit}`): the ASKD student is "
+        f"**Measured here** (profile `cpu`, {seeds}, scored at commit `{wer['provenance']['commit']}`): the ASKD student is "
         f"**{headline['speedup_batch1']:.1f}x** as fast as its teacher at batch 1, and its macro WER over all domains is "
-        f"**{headline['delta_wer']:+.1f} points** from the teacher's (95 % CI [{low:+.1f}, {high:+.1f}])."
+        f"**{found['delta']:+.1f} points** from the teacher's (95 % CI [{found['ci95'][0]:+.1f}, {found['ci95'][1]:+.1f}])."
     )
 
 
-def publish(profile: str) -> None:
+def publish(profile: str, scores: Path | str | None = None) -> None:
     """Copy figures and results, and rewrite the README between its ``results`` marks.
+
+    Args:
+        profile: name of the run.
+        scores: folder of ``askd score --out`` that holds several seeds of it; its reports and figures are taken where it has any.
 
     Raises:
         RunError: the run is not finished.
     """
     run = Run(profile)
+
+    def at(relative: str, notebooks: str) -> Path:
+        of_seeds = Path(scores) / relative if scores else None
+        return of_seeds if of_seeds and of_seeds.is_file() else run.needs(relative, notebooks)
+
     target = data_dir() / "results" / profile
     found = {}
     for name in PUBLISHED:
-        path = run.needs(f"results/{name}.json", "04_multi_domain_wer to 06_hallucination_and_calibration")
+        path = at(f"results/{name}.json", "04_multi_domain_wer to 06_hallucination_and_calibration")
         found[name] = read_json(path)
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target / path.name)
     for name in FIGURES:
         for suffix in (".png", ".svg"):
-            shutil.copy(run.needs(f"figures/{name}{suffix}", "01 to 06"), project_dir() / "figures" / f"{name}{suffix}")
+            shutil.copy(at(f"figures/{name}{suffix}", "01 to 06"), project_dir() / "figures" / f"{name}{suffix}")
     readme = project_dir() / "README.md"
     text = readme.read_text(encoding="utf-8")
     for mark, content in (

@@ -3,6 +3,8 @@
     askd reproduce                      # profile cpu
     askd reproduce --profile smoke
     askd reproduce --profile real --audio-root corpora/
+    askd reproduce --profile cpu --seed 1                              # another training seed, into runs/cpu-1
+    askd score runs/cpu runs/cpu-1 runs/cpu-2 --out runs/cpu-seeds     # all of them together
 
 A notebook is done when its source, its parameters, the package and the data are those of its last whole run.
 """
@@ -18,6 +20,7 @@ from askd.files import data_dir, digest, only_writer, project_dir, read_json, sh
 from askd.runs import Run, Settings
 
 NOTEBOOKS = project_dir() / "notebooks"
+SEEDLESS = ("05_latency", "07_your_own_domain")  # another training seed tells nothing new there
 
 
 def profiles() -> dict[str, Path]:
@@ -65,7 +68,9 @@ def _source_digest(notebook: Path, parameters: dict) -> str:
     return digest([cells, parameters, sorted((p.name, sha256(p)) for p in used), corpora], 20)
 
 
-def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str | None = None, out=sys.stdout) -> Path:
+def reproduce(
+    profile: str = "cpu", fresh: bool = False, audio_root: Path | str | None = None, out=sys.stdout, seed: int | None = None
+) -> Path:
     """Execute all notebooks with a profile's parameters into ``runs/<profile>/notebooks``.
 
     Args:
@@ -73,6 +78,8 @@ def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str 
         fresh: run every notebook again, even those that are done. Trained students are kept all the same.
         audio_root: folder with local copies of the public corpora; the notebooks see it as ``$ASKD_AUDIO_ROOT``.
         out: where progress goes; the notebooks' own output is shown as it comes.
+        seed: train with another seed than the profile's, in ``runs/<profile>-<seed>``, on other training clips and judged on the
+            same test clips; notebooks that seeds do not change are left out.
 
     Returns:
         the run folder.
@@ -83,7 +90,7 @@ def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str 
     import papermill
 
     settings = read_profile(profile)
-    run = Run(profile)
+    run = Run(profile if seed is None else f"{profile}-{seed}")
     os.environ.setdefault("TQDM_MININTERVAL", "10")  # a line every ten seconds, not ten a second
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     if audio_root:
@@ -95,7 +102,11 @@ def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str 
         done = read_json(done_path) if done_path.is_file() and not fresh else {}
         todo = []
         for notebook in notebooks():
-            parameters = {"profile": profile, **((settings.get("parameters") or {}).get(notebook.stem) or {})}
+            if seed is not None and notebook.stem in SEEDLESS:
+                continue
+            parameters = {**((settings.get("parameters") or {}).get(notebook.stem) or {}), "profile": run.folder.name}
+            if seed is not None and notebook.stem == "00_quickstart":
+                parameters["seed"] = seed
             key = _source_digest(notebook, parameters)
             if done.get(notebook.stem, {}).get("digest") == key:
                 print(f"[done] {notebook.stem}", file=out, flush=True)
@@ -122,5 +133,5 @@ def reproduce(profile: str = "cpu", fresh: bool = False, audio_root: Path | str 
             done[notebook.stem] = {"digest": key, "minutes": round(taken, 2)}
             write_json(done_path, done)
             print(f"       {notebook.stem} took {taken:.1f} min", file=out, flush=True)
-    print(f"all notebooks of profile {profile!r} done in {(time.time() - began) / 60:.1f} min: {run.folder}", file=out)
+    print(f"all notebooks of {run.folder.name} done in {(time.time() - began) / 60:.1f} min: {run.folder}", file=out)
     return run.folder

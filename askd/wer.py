@@ -12,8 +12,9 @@ seeds, and intervals speak of other seeds and other utterances (`askd.intervals`
 from collections.abc import Collection, Mapping, Sequence
 
 from askd.domains import all_domains
-from askd.intervals import Draws, Estimate, by_split, compared, holm, verdict
+from askd.intervals import Draws, Estimate, by_split, compared, holm, in_words
 from askd.panel import Rows, per_seed, same_utterances
+from askd.runs import DESCRIBED
 from askd.scoring import WordErrors, domain_table, macro, scorer_name, word_errors
 
 
@@ -68,7 +69,7 @@ def wer_report(
 
     models = {name: _model(per_seed(given), roles[name], splits, by, name, of) for name, given in rows.items()}
     comparisons = [
-        row | {"in_words": verdict(of(row["a"], by[row["split"]]) - of(row["b"], by[row["split"]]), row["a"], row["b"])}
+        row | {"in_words": in_words(row["delta"], row["ci95"], *(DESCRIBED.get(row[k], row[k]) for k in "ab"))}
         for row in compared(of, pairs, by, "wer")
     ]
     each = {domain: [domain] for domain in draws.places}
@@ -124,4 +125,4 @@ def by_domain(report: Mapping) -> tuple[list[str], list[list[str]]]:
     for split in ("in_domain", "out_of_domain", "all"):
         cells = [cell(m["macro"][split], m.get("macro_ci95", {}).get(split)) for m in models.values()]
         rows.append([f"macro {split.replace('_', ' ')}", *cells])
-    return ["domain", *models], rows
+    return ["domain", *[DESCRIBED.get(name, name) for name in models]], rows

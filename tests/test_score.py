@@ -213,7 +213,7 @@ def test_wer_report_by_hand():
     assert [(c["domain"], c["delta"], c["p_holm"]) for c in report["domain_comparisons"]] == [
         ("neural_clean", -25.0, pytest.approx(4 / 101, abs=1e-4)), ("pocketsphinx", -50.0, pytest.approx(4 / 101, abs=1e-4))]
     header, lines = by_domain(report)
-    assert header == ["domain", "teacher", "askd"] and lines[0] == ["neural_clean", "25.0 [25.0, 25.0]", "0.0 [0.0, 0.0]"]
+    assert header == ["domain", "teacher", "ASKD"] and lines[0] == ["neural_clean", "25.0 [25.0, 25.0]", "0.0 [0.0, 0.0]"]
     assert lines[1][0] == "* pocketsphinx" and lines[-1][0] == "macro all"
     assert cell(float("-0.04"), [-0.04, 0.0], signed=True).startswith("-0.0")
 

@@ -3,16 +3,17 @@
 import argparse
 
 ABOUT = "copy a run's figures and results into figures/, data/results/ and the README's table"
-EXAMPLES = "askd publish cpu"
+EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Options of the command."""
     p.add_argument("profile", help="name of the run")
+    p.add_argument("--scores", help="folder of askd score --out: several seeds of the run, scored together")
 
 
 def run(args: argparse.Namespace) -> None:
     """Carry out the command."""
     from askd.publish import publish
 
-    publish(args.profile)
+    publish(args.profile, args.scores)
