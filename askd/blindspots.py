@@ -176,7 +176,7 @@ def shares(found: Inheritance, draws: Draws, domains: Sequence[str] | None = Non
     def share(part: np.ndarray, whole: np.ndarray) -> Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = 100 * part / whole
-        return Estimate(float(values[0]), values[1:])
+        return Estimate(float(values[0]), values[1:], draws.blocks(domains))
 
     return {
         "inherited_share": share(inherited, teacher_wrong), "expected_share": share(expected, teacher_wrong),

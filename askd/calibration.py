@@ -182,7 +182,7 @@ def estimates(measured: Callable, values: np.ndarray, draws: Draws, domains: Col
     """
     point, samples = draws.sums(values, domains)  # (K,), (R, K)
     resampled = measured(samples)
-    return {name: Estimate(float(value), resampled[name]) for name, value in measured(point).items()}
+    return {name: Estimate(float(value), resampled[name], draws.blocks(domains)) for name, value in measured(point).items()}
 
 
 def report_of(

@@ -49,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     except AskdError as error:
         print(f"askd {args.command}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # askd compare ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -56,5 +59,6 @@ def main(argv: list[str] | None = None) -> int:
               "checkpoint", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\naskd {args.command}: stopped; the same command goes on from here", file=sys.stderr)
+        kept = "the same command goes on from here" if getattr(COMMANDS[args.command], "RESUMES", True) else "begin again"
+        print(f"\naskd {args.command}: stopped; {kept}", file=sys.stderr)
         return 130

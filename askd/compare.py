@@ -180,7 +180,7 @@ def as_text(found: Mapping, a: str, b: str, changed: int = 10) -> str:
     lines.append("")
     for split, row in found["means"].items():
         if row["wer"]["difference"] is not None:
-            said = in_words(row["wer"]["difference"], row["wer"]["ci95"], a, b)
+            said = in_words(row["wer"]["difference"], row["wer"]["ci95"], a, b, p=row["wer"]["p"])
             lines += textwrap.wrap(f"{SPLITS[split]}: {said}", WIDTH, subsequent_indent="  ")
     lines += textwrap.wrap(_told_apart(found), WIDTH, subsequent_indent="  ")
     for worse, better in (("a", "b"), ("b", "a")):

@@ -14,7 +14,8 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from askd.features import FULL_CONTEXT, encode, log_mels, pad_features
+from askd.features import FEATURES, FULL_CONTEXT, encode, log_mels, pad_features
+from askd.files import digest
 
 SPREAD = 100  # frames: a clip is padded to at most 1 s more than its own length on the clip's own context. Ours
 TAIL = 50  # frames of silence after the clip on its own context: a student told to stop by silence needs some. Ours, on dev
@@ -46,6 +47,15 @@ def prompt_ids(model) -> list[int]:
 def context_frames(model) -> int | None:
     """The audio context a model wants: 3000 frames (30 s) for a stock Whisper, None (the clip's own) for our students."""
     return None if getattr(model.config, "askd_context", "full") == "clip" else FULL_CONTEXT
+
+
+def decoding_settings(model, frames: int | str | None = "model") -> dict:
+    """What an answer depends on besides weights and sound, for the keys of kept answers; as JSON."""
+    config = model.generation_config
+    return {
+        "frames": context_frames(model) if frames == "model" else frames, "tail": TAIL, "spread": SPREAD, "features": FEATURES,
+        "prompt": prompt_ids(model), "never": digest([config.suppress_tokens, config.begin_suppress_tokens]),
+    }
 
 
 def use_clip_context(model) -> None:

@@ -18,21 +18,21 @@ import numpy as np
 
 from askd.audio import SAMPLING_RATE_HZ, read_audio
 from askd.clips import Clip
-from askd.decoding import MAX_NEW_TOKENS, Decoded, transcribe
+from askd.decoding import MAX_NEW_TOKENS, Decoded, decoding_settings, transcribe
 from askd.domains import all_domains, get_domain, load_clips
 from askd.errors import AskdError, AudioError
 from askd.files import digest, read_json, write_json
 from askd.longform import transcribe_long, way
 from askd.recordings import cannot_be_used, record_clip, usable_clips
 from askd.records import Problem
-from askd.rows import meta_path, read_rows, write_rows
+from askd.rows import keep_rows, kept_rows, meta_path
 from askd.scoring import normalise
 from askd.segments import LONGEST
 from askd.targets import weights_digest
 from askd.wer import declared_splits, wer_report
 
 BLOCK = 256  # clips read at once
-FORMAT = 2  # of the rows: files of another are made anew
+FORMAT = 3  # of the rows: files of another are made anew
 COLUMN_HINT = "; name yours with --path-column and --text-column (columns={'path': ..., 'text': ...})"
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -65,14 +65,15 @@ def hypotheses(
 
     long = any(clip.audio_s * SAMPLING_RATE_HZ > LONGEST for clip in clips)
     meta = {
-        "format": FORMAT, "weights": weights_digest(model), "frames": frames, "max_new_tokens": max_new_tokens,
-        "long": way(model, how, frames) if long else "",
-        "clips": digest([(c.id, c.domain, c.speaker, c.sha256, c.text) for c in clips]),
+        "format": FORMAT, "weights": weights_digest(model), "max_new_tokens": max_new_tokens,
+        "long": way(model, how, frames) if long else "", **decoding_settings(model, frames),
+        "clips": _clips_digest(clips),
     }
     if path is not None:
         _check_names(clips)
-        if (rows := _kept(Path(path), meta, skip_bad, len(clips))) is not None:
-            return rows
+        if kept := kept_rows(path, meta, skip_bad):
+            _say_left_out(kept[1], len(clips))
+            return kept[0]
     rows, bad = [], []
     with tqdm(total=len(clips), desc="transcribe", unit="clip", disable=not progress) as bar:
         for start in range(0, len(clips), BLOCK):  # no more audio in memory than this and one long recording
@@ -99,26 +100,7 @@ def hypotheses(
             rows += [heard[i] for i in sorted(heard)]
     _say_left_out(bad, len(clips))
     if path is not None:
-        meta_path(path).unlink(missing_ok=True)  # it must not speak of other rows
-        write_rows(path, rows)
-        write_json(meta_path(path), meta | {"left_out": bad, "rows": len(rows)})
-    return rows
-
-
-def _kept(path: Path, meta: dict, skip_bad: bool, clips: int) -> list[dict] | None:
-    """Rows of an earlier call with the same settings; None where there are none, or they are damaged."""
-    try:
-        kept = read_json(meta_path(path))
-        bad, _ = kept.pop("left_out", []), kept.pop("rows", None)
-        if kept != meta or (bad and not skip_bad):
-            return None
-        rows = read_rows(path)
-    except (OSError, ValueError, AttributeError):
-        return None
-    except AskdError as error:
-        print(f"{error}\nthey are made anew")
-        return None
-    _say_left_out(bad, clips)
+        keep_rows(path, rows, meta, bad)
     return rows
 
 
@@ -263,9 +245,13 @@ def evaluate_models(
     from askd.timings import device_here
 
     _check_names(clips)
+    out, rows = Path(out), {}
+    _check_out(out, models, clips)
     if not skip_bad:
         _check_sound(clips, progress)
-    out, rows = Path(out), {}
+    if len(models) > 1 and options.get("how", "auto") == "auto" and any(c.audio_s * SAMPLING_RATE_HZ > LONGEST for c in clips):
+        options["how"] = "cut"  # the two ways must not be compared
+        print("recordings longer than 30 s are cut at quiet places for all models alike (--how sequential: by their timestamps)")
     for name, source in models.items():
         if not isinstance(source, tuple):
             source = load_teacher(source)
@@ -277,6 +263,18 @@ def evaluate_models(
     report = wer_report(rows, pairs, dict.fromkeys(rows, "student"), declared_splits({c.domain for c in clips}))
     write_json(out / "wer.json", report)
     return report
+
+
+def _check_out(out: Path, models: Mapping[str, object], clips: Sequence[Clip]) -> None:
+    """Refuse a folder that holds other models' answers to other clips: they could not be scored together."""
+    for path in sorted((out / "hypotheses").glob("*.jsonl")):
+        kept = read_json(meta_path(path)) if meta_path(path).is_file() else {}
+        if path.stem not in models and kept.get("clips") != _clips_digest(clips):
+            raise AskdError(f"{out} holds {path.stem}'s transcripts of other recordings: take another folder, --out FOLDER")
+
+
+def _clips_digest(clips: Sequence[Clip]) -> str:
+    return digest([(c.id, c.domain, c.speaker, c.sha256, c.text) for c in clips])
 
 
 def _check_sound(clips: Sequence[Clip], progress: bool) -> None:

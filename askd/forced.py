@@ -24,11 +24,11 @@ from torch import Tensor
 from askd.audio import SAMPLING_RATE_HZ
 from askd.batches import collate, make_examples
 from askd.clips import Clip
-from askd.decoding import SPREAD, TAIL, context_frames, similar_batches
+from askd.decoding import SPREAD, TAIL, context_frames, decoding_settings, similar_batches
 from askd.errors import AskdError
 from askd.features import FULL_CONTEXT
-from askd.files import digest, read_json, write_json
-from askd.rows import TOKENS, meta_path, read_rows, write_rows
+from askd.files import digest
+from askd.rows import TOKENS, keep_rows, kept_rows
 from askd.segments import LONGEST
 from askd.targets import label_logits, weights_digest
 
@@ -63,38 +63,20 @@ def forced_rows(
             model's answer is not finite. The clip is named. Or no clip is left.
     """
     meta = {
-        "format": FORMAT, "weights": weights_digest(model),
+        "format": FORMAT, "weights": weights_digest(model), **decoding_settings(model),
         "clips": digest([(c.id, c.domain, c.speaker, c.sha256, c.text) for c in clips]),
     }
-    if path is not None and (rows := _kept(path, meta, skip_bad, len(clips))) is not None:
-        return rows
+    if path is not None and (kept := kept_rows(path, meta, skip_bad)):
+        if kept[1]:
+            print(f"left out {len(kept[1])} of {len(clips)} clips: {_some(kept[1])}")
+        return kept[0]
     rows = _answers(model, processor, clips, batch_size, progress, skip_bad)
     if not rows:
         raise AskdError(f"none of {len(clips)} clips could be answered: nothing is left to measure calibration on")
     if path is not None:
         answered = {(row["domain"], row["id"]) for row in rows}
         left_out = [clip.id for clip in clips if (clip.domain, clip.id) not in answered]
-        meta_path(path).unlink(missing_ok=True)  # it must not speak of other rows
-        write_rows(path, rows)
-        write_json(meta_path(path), meta | {"left_out": left_out, "rows": len(rows)})
-    return rows
-
-
-def _kept(path: Path | str, meta: dict, skip_bad: bool, clips: int) -> list[dict] | None:
-    """Rows of an earlier call with the same settings; None where there are none, or they are damaged."""
-    try:
-        kept = read_json(meta_path(path))
-        bad, _ = kept.pop("left_out", []), kept.pop("rows", None)
-        if kept != meta or (bad and not skip_bad):
-            return None
-        rows = read_rows(path)
-    except (OSError, ValueError, AttributeError):
-        return None
-    except AskdError as error:
-        print(f"{error}\nthey are made anew")
-        return None
-    if bad:
-        print(f"left out {len(bad)} of {clips} clips: {_some(bad)}")
+        keep_rows(path, rows, meta, left_out)
     return rows
 
 

@@ -32,11 +32,12 @@ class Estimate:
 
     point: float
     samples: np.ndarray  # (R,)
+    blocks: int = 1_000_000  # that were resampled; few of them bound the p-value from below
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """The paired difference; both must come from the same `Draws`."""
         with np.errstate(invalid="ignore"):  # what is undefined in either is so in the difference
-            return Estimate(self.point - other.point, self.samples - other.samples)
+            return Estimate(self.point - other.point, self.samples - other.samples, min(self.blocks, other.blocks))
 
     def ci(self, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval over the resamples in which the number is defined; NaN without any."""
@@ -47,12 +48,16 @@ class Estimate:
         return float(low), float(high)
 
     def p_value(self) -> float:
-        """Two-sided: twice the smaller of P(sample <= 0) and P(sample >= 0); counts plus one (Davison & Hinkley 1997)."""
+        """Two-sided: twice the smaller of P(sample <= 0) and P(sample >= 0); counts plus one (Davison & Hinkley 1997).
+
+        At least 2^(1 - n) of n blocks, the smallest that signs of n differences can give: five utterances prove nothing, though
+        all their resamples lie on one side.
+        """
         known = self.samples[np.isfinite(self.samples)]
         if not np.isfinite(self.point) or not len(known):
             return 1.0
         tail = min((known <= 0).sum(), (known >= 0).sum())
-        return float(min(1.0, 2 * (tail + 1) / (len(known) + 1)))
+        return float(min(1.0, max(2 * (tail + 1) / (len(known) + 1), 2.0 ** (1 - min(self.blocks, 99)))))
 
     def rounded(self, digits: int = 3) -> dict | None:
         """``{"value": ..., "ci95": [low, high]}`` for JSON; None when undefined."""
@@ -77,7 +82,7 @@ class Draws:
         names = np.array([row["domain"] for row in rows], dtype=object)
         speakers = np.array([row["speaker"] for row in rows], dtype=object)
         self.n, self.resamples, self.seed = len(rows), resamples, seed
-        self.domains: tuple[str, ...] = tuple(names.tolist())  # of each utterance
+        self.utterances = [(row["domain"], row.get("id")) for row in rows]
         self.places: dict[str, np.ndarray] = {}  # domain -> positions of its utterances
         self._blocks: dict[str, np.ndarray] = {}  # domain -> block of each of them
         self._counts: dict[str, np.ndarray] = {}  # domain -> (R, blocks) uint8, how often each block was drawn
@@ -103,6 +108,10 @@ class Draws:
         for start in range(0, self.resamples, CHUNK):
             samples[start : start + CHUNK] = counts[start : start + CHUNK].astype(np.float32) @ by_block
         return mine.sum(0), samples
+
+    def blocks(self, domains: Collection[str] | None = None) -> int:
+        """How many utterances, or speakers, are resampled in some domains."""
+        return sum(self._counts[domain].shape[1] for domain in self._chosen(domains))
 
     def sums(self, values: np.ndarray, domains: Collection[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Sums over all utterances of some domains.
@@ -169,7 +178,7 @@ class Draws:
         with np.errstate(divide="ignore", invalid="ignore"):
             if pooled:
                 point, samples = self.sums(values, domains)
-                return Estimate(float(scale * point[0] / point[1]), scale * samples[:, 0] / samples[:, 1])
+                return Estimate(float(scale * point[0] / point[1]), scale * samples[:, 0] / samples[:, 1], self.blocks(domains))
             parts = [self._domain_sums(domain, values) for domain in self._chosen(domains)]
             parts = [(p, s) for p, s in parts if p[1] > 0]
             if not parts:
@@ -178,14 +187,15 @@ class Draws:
             ratios = np.array([s[:, 0] / s[:, 1] for _, s in parts])  # (domains, R); a resample may hold no word of a domain
         known = np.isfinite(ratios)
         samples = np.where(known, ratios, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
-        return Estimate(float(scale * point), scale * samples)
+        return Estimate(float(scale * point), scale * samples, self.blocks(domains))
 
     def over_seeds(self, estimates: Sequence[Estimate]) -> Estimate:
         """The mean over training seeds of one method, with the variance of both seeds and utterances.
 
             m_r + tau_r sum_s g_rs (x_rs - m_r) / sqrt(S (S - 1))      m_r: mean over seeds in resample r
 
-        with g standard normal and tau = sqrt((S - 1) / chi2 of S - 1), the same for every method.
+        with g standard normal and tau = sqrt((S - 1) / chi2 of S - 1), the same for every method. A little too wide where
+        utterances decide: what a seed does to single utterances is in both terms.
 
         Args:
             estimates: one a seed, seeds in the same order for every method, all from these draws.
@@ -199,7 +209,7 @@ class Draws:
         of_seed = np.array([e.samples for e in estimates]).T  # (R, S)
         mean = of_seed.mean(1)
         moved = tau * (g * (of_seed - mean[:, None])).sum(1) / np.sqrt(s * (s - 1))
-        return Estimate(float(np.mean([e.point for e in estimates])), mean + moved)
+        return Estimate(float(np.mean([e.point for e in estimates])), mean + moved, min(e.blocks for e in estimates))
 
 
 def _draw(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
@@ -232,12 +242,12 @@ def verdict(difference: Estimate, a: str, b: str, less: str = "makes fewer error
     >>> verdict(Estimate(-1.0, np.linspace(-3, 1, 101)), "ASKD", "CE only")
     'ASKD and CE only cannot be told apart: between 2.90 points fewer and 0.90 more (-1.00, 95 % CI [-2.90, +0.90])'
     """
-    return in_words(difference.point, difference.ci(), a, b, less, more, unit, digits)
+    return in_words(difference.point, difference.ci(), a, b, less, more, unit, digits, difference.p_value())
 
 
 def in_words(delta: float, ci95: Sequence[float], a: str, b: str, less: str = "makes fewer errors than",
-             more: str = "makes more errors than", unit: str = "points", digits: int = 2) -> str:
-    """`verdict` of a difference that stands in a report.
+             more: str = "makes more errors than", unit: str = "points", digits: int = 2, p: float | None = None) -> str:
+    """`verdict` of a difference that stands in a report, with its p-value.
 
     >>> in_words(-5.2, [-7.4, -2.2], "ASKD", "constant KD", digits=1)
     'ASKD makes fewer errors than constant KD (-5.2 points, 95 % CI [-7.4, -2.2])'
@@ -247,7 +257,9 @@ def in_words(delta: float, ci95: Sequence[float], a: str, b: str, less: str = "m
     low, high = (0.0 if end == 0 else end for end in ci95)  # no "-0.00"
     interval = f"95 % CI [{low:+.{digits}f}, {high:+.{digits}f}]"
     if low == high == 0:
-        return f"{a} and {b} do the same in every resample ({interval})"
+        return f"{a} and {b} do the same here ({interval})"
+    if (low > 0 or high < 0) and p is not None and p > 0.05:
+        return f"too few utterances to tell {a} from {b} ({delta:+.{digits}f} {unit}, {interval}, p at least {p:.2g})"
     if low > 0 or high < 0:
         return f"{a} {more if low > 0 else less} {b} ({delta:+.{digits}f} {unit}, {interval})"
     return (f"{a} and {b} cannot be told apart: between {abs(low):.{digits}f} {unit} fewer and {high:.{digits}f} more "

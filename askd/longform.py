@@ -4,13 +4,17 @@
     result = transcribe_long(model, processor, samples, how="cut")
 
     sequential  transformers' own long-form: a window of 30 s is decoded with timestamps, the next one begins where the last
-                whole sentence ended. Only for models that write timestamps: the stock Whispers, and students trained with them.
+                whole sentence ended. Only for models that write timestamps: the stock Whispers, and students that still can.
                 Gives no log-probabilities. Greedy, without temperature fallback: a window that loops stays so.
-    cut         the recording is cut at quiet places, 15 to 30 s apart (`askd.segments.cut_points`), and each piece decoded as
-                any short clip, with its log-probabilities. For every model, and the only way for students without timestamps
-                and for any other audio context than 30 s. Speech without a pause is cut inside a word.
+    cut         the recording is cut, and each piece decoded as any short clip, with its log-probabilities. For every model, and
+                the only way for students without timestamps and for any other audio context than 30 s. Where nobody pauses,
+                a word is cut in two.
 
-``auto`` is sequential where the model can, and cut otherwise. Numbers of the two must not be compared.
+How long the pieces are depends on the context. With 30 s, they are cut at quiet places 15 to 30 s apart (`askd.segments`): few
+cuts. On the clip's own context, at the first pause from 2 s on (`pause_points`): a student that was trained on single utterances
+stops after one, and of a longer piece it loses the rest.
+
+``auto`` is sequential for models of 30 s, and cut for others. Numbers of different ways must not be compared.
 """
 
 import contextlib
@@ -28,6 +32,11 @@ from askd.features import FULL_CONTEXT
 from askd.segments import cut_points
 
 HOWS = ("auto", "sequential", "cut")
+SHORTEST_S, PIECE_S = 2.0, 8.0  # of a piece on its own context. Ours, on dev
+PAUSE_S = 0.3  # over which the loudness is averaged. Ours, on dev
+QUIET = 0.4  # a pause: in the lowest 40 % between the quietest and the loudest parts, in dB. Ours, on dev
+RANGE_DB = 60.0  # digital silence counts as so far below the loudest parts. Ours
+FRAME = SAMPLING_RATE_HZ // 100  # samples, 10 ms
 WINDOWS_PER_S = 1.0  # more windows than this a second of audio: the timestamps do not advance. Ours; speech needs about 0.04
 
 
@@ -78,7 +87,8 @@ def transcribe_long(
     done = on_seconds or (lambda _: None)
     if way(model, how, frames) == "sequential":
         return _sequential(model, processor, samples, done)
-    points = cut_points(samples)
+    context = context_frames(model) if frames == "model" else frames
+    points = cut_points(samples) if context == FULL_CONTEXT else pause_points(samples, min(PIECE_S, (context or 3000) / 100))
     pieces = [samples[start:end] for start, end in itertools.pairwise(points)]
     results = []
     for first in range(0, len(pieces), batch_size):  # so that features of one batch are in memory, not those of an hour
@@ -86,6 +96,43 @@ def transcribe_long(
         results += transcribe(model, processor, chosen, batch_size, frames, max_new_tokens)
         done(sum(map(len, chosen)) / SAMPLING_RATE_HZ)
     return joined(results)
+
+
+def pause_points(samples: np.ndarray, longest_s: float = PIECE_S) -> list[int]:
+    """Where to cut a recording into pieces of about an utterance: ``[0, ..., n]``.
+
+    Each cut is in the middle of the first pause that is at least 2 s after the last cut and before the end; where there is none
+    for ``longest_s``, in the quietest place of the second half of that stretch.
+
+    Args:
+        samples: (n,) at 16 kHz.
+        longest_s: of a piece.
+
+    Returns:
+        positions in samples.
+    """
+    if not (frames := len(samples) // FRAME):
+        return [0, len(samples)]
+    framed = samples[: frames * FRAME].reshape(frames, FRAME)
+    energy = np.convolve(np.einsum("fn,fn->f", framed, framed), np.ones(int(100 * PAUSE_S)), "same")[:frames]
+    loudness = 10 * np.log10(np.maximum(energy, 1e-12))  # dB, (frames,)
+    low, high = np.percentile(loudness, [5, 95])
+    low = max(low, high - RANGE_DB)
+    quiet = loudness < low + QUIET * (high - low)
+    longest, shortest = int(100 * longest_s), max(1, int(100 * min(SHORTEST_S, longest_s / 4)))
+    cuts = [0]
+    while (left := frames - cuts[-1]) > 2 * shortest:
+        start, end = cuts[-1] + shortest, min(cuts[-1] + longest, frames - shortest)
+        if quiet[start:end].any():
+            first = start + int(quiet[start:end].argmax())
+            loud = ~quiet[first:end]
+            cuts.append((first + (first + int(loud.argmax()) if loud.any() else end)) // 2)
+        elif left <= longest:
+            break
+        else:
+            middle = (start + end) // 2
+            cuts.append(middle + int(loudness[middle:end].argmin()))
+    return [*(cut * FRAME for cut in cuts), len(samples)]
 
 
 def joined(results: Sequence[Decoded]) -> Decoded:

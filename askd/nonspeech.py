@@ -22,13 +22,13 @@ from textwrap import shorten
 
 import numpy as np
 
-from askd.decoding import MAX_NEW_TOKENS, TAIL, Decoded, context_frames, transcribe
+from askd.decoding import MAX_NEW_TOKENS, TAIL, Decoded, context_frames, decoding_settings, transcribe
 from askd.errors import pick
 from askd.features import FULL_CONTEXT, mel_frames
-from askd.files import digest, read_json, write_json
+from askd.files import digest
 from askd.intervals import Draws, Estimate
 from askd.panel import Rows, panel, per_seed, same_utterances
-from askd.rows import meta_path, read_rows, write_rows
+from askd.rows import keep_rows, kept_rows
 from askd.scoring import normalise
 from askd.sounds import Sound
 from askd.targets import weights_digest
@@ -58,12 +58,11 @@ def answers(
     from tqdm.auto import tqdm
 
     meta = {
-        "weights": weights_digest(model), "frames": list(frames), "max_new_tokens": max_new_tokens,
-        "rows": len(sounds) * len(frames),
+        "weights": weights_digest(model), "max_new_tokens": max_new_tokens, "contexts": list(frames), **decoding_settings(model),
         "sounds": digest([(s.id, zlib.crc32(s.samples.tobytes())) for s in sounds]),
     }
-    if path and Path(path).is_file() and meta_path(path).is_file() and read_json(meta_path(path)) == meta:
-        return read_rows(path)
+    if path and (kept := kept_rows(path, meta)):
+        return kept[0]
     groups: dict[int, list[int]] = {}  # by length: in one batch a longer sound would pad the shorter
     for i, one in enumerate(sounds):
         groups.setdefault(len(one.samples), []).append(i)
@@ -82,8 +81,7 @@ def answers(
             own = context == context_frames(model)
             rows += [_row(one, results[i], name, own) for i, one in enumerate(sounds)]
     if path:
-        write_rows(path, rows)
-        write_json(meta_path(path), meta)
+        keep_rows(path, rows, meta)
     return rows
 
 

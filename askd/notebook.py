@@ -86,7 +86,7 @@ def marked(reference: str, hypothesis: str, teacher: str | None = None, words: i
         if i < len(own.heard):
             said, heard = own.reference[i], own.heard[i]
             copied = ";background:#fff3b0" if heard != said and heard == theirs[i] else ""
-            shown = html.escape("&ndash;" if heard is None else heard).replace("&amp;ndash;", "&ndash;")
+            shown = "\u2013" if heard is None else html.escape(heard)
             parts.append(shown if heard == said else f"<span style='color:#c0392b{copied}'>{shown}</span>")
     return " ".join(parts[:words]) + (" ..." if len(parts) > words else "")
 

@@ -40,7 +40,7 @@ def same_utterances(rows: Mapping[str, Rows | Sequence[Rows]], draws: Draws | No
                     f"{name} and {first} must have transcribed the same utterances in the same order; they hold {len(mine)} and "
                     f"{len(theirs)} and differ from row {i + 1} on: run both again on the same clips"
                 )
-    if draws is not None and theirs is not None and tuple(domain for domain, *_ in theirs) != draws.domains:
+    if draws is not None and theirs is not None and [key[:2] for key in theirs] != draws.utterances:
         raise AskdError(f"{first} answered on {len(theirs)} utterances, but the resamples are of {draws.n} others")
 
 

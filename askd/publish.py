@@ -50,13 +50,13 @@ def claims_markdown(claims: dict, headline: dict) -> str:
     return "\n".join([*lines, "", *tests])
 
 
-def headline_text(wer: dict, headline: dict) -> str:
+def headline_text(wer: dict, headline: dict, profile: str = "cpu") -> str:
     """One honest sentence of the run, for the README."""
     found = next(c for c in wer["comparisons"] if (c["a"], c["b"], c["split"]) == ("askd", "teacher", "all"))
     seeds = f"{wer['seeds']} seed{'s' * (wer['seeds'] > 1)}"
     return (
-        f"**Measured here** (profile `cpu`, {seeds}, scored at commit `{wer['provenance']['commit']}`): the ASKD student is "
-        f"**{headline['speedup_batch1']:.1f}x** as fast as its teacher at batch 1, and its macro WER over all domains is "
+        f"**Measured here** (profile `{profile}`, {seeds}, scored at commit `{wer['provenance']['commit']}`): the ASKD student "
+        f"is **{headline['speedup_batch1']:.1f}x** as fast as its teacher at batch 1, and its macro WER over all domains is "
         f"**{found['delta']:+.1f} points** from the teacher's (95 % CI [{found['ci95'][0]:+.1f}, {found['ci95'][1]:+.1f}])."
     )
 
@@ -74,14 +74,20 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
     run = Run(profile)
 
     def at(relative: str, notebooks: str) -> Path:
-        of_seeds = Path(scores) / relative if scores else None
-        return of_seeds if of_seeds and of_seeds.is_file() else run.needs(relative, notebooks)
+        of_one = ("latency", "headline", "weights_and_dev")  # not made of scores
+        if scores and Path(relative).stem not in of_one:
+            if not (Path(scores) / relative).is_file():
+                raise RunError(f"{scores} has no {relative}: askd score RUNS --out {scores}, with all parts and figures")
+            return Path(scores) / relative
+        return run.needs(relative, notebooks)
 
     target = data_dir() / "results" / profile
     found = {}
     for name in PUBLISHED:
         path = at(f"results/{name}.json", "04_multi_domain_wer to 06_hallucination_and_calibration")
         found[name] = read_json(path)
+        if "partial" in found[name]:
+            raise RunError(f"{path} was made of partial files: it is not to be published")
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target / path.name)
     for name in FIGURES:
@@ -90,7 +96,7 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
     readme = project_dir() / "README.md"
     text = readme.read_text(encoding="utf-8")
     for mark, content in (
-        ("headline", headline_text(found["wer"], found["headline"])),
+        ("headline", headline_text(found["wer"], found["headline"], profile)),
         ("table", results_table(found["wer"], found["headline"])),
         ("domains", domains_table(found["wer"])),
         ("claims", claims_markdown(found["claims"], found["headline"])),

@@ -107,7 +107,7 @@ def reproduce(
             parameters = {**((settings.get("parameters") or {}).get(notebook.stem) or {}), "profile": run.folder.name}
             if seed is not None and notebook.stem == "00_quickstart":
                 parameters["seed"] = seed
-            key = _source_digest(notebook, parameters)
+            key = _source_digest(notebook, parameters | {"the run's": settings_of(settings), "seed": seed})
             if done.get(notebook.stem, {}).get("digest") == key:
                 print(f"[done] {notebook.stem}", file=out, flush=True)
             else:

@@ -19,17 +19,18 @@ A file that was cut (a full disk, a broken copy) is refused, and with ``partial=
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from askd.errors import AskdError, pick
-from askd.files import read_json, replacing
+from askd.files import read_json, replacing, write_json
 
 TOKENS = ("confidence", "right", "nll", "brier")  # of forced rows: a number a label token
 NEEDED = {  # fields by kind of rows
     "hypotheses": ("domain", "id", "reference", "hypothesis"),
     "forced": ("domain", "id", *TOKENS),
-    "nonspeech": ("domain", "id", "reference", "hypothesis", "kind", "level_dbfs", "frames"),
+    "nonspeech": ("domain", "id", "reference", "hypothesis", "kind", "level_dbfs", "frames", "own", "seconds", "log_probs",
+                  "ended"),
 }
 NEMO = {"id": "audio_filepath", "reference": "text", "hypothesis": "pred_text", "seconds": "duration"}  # ours: theirs
 
@@ -57,6 +58,8 @@ def read_rows(path: Path | str, partial: bool = False, kind: str | None = None) 
         if (first := lines.setdefault(key, number)) != number:
             raise AskdError(f"{where}: {row['id']} of domain {row['domain']} is also in line {first}; every utterance once")
         rows.append(row)
+    if not rows:
+        raise AskdError(f"{path}: holds no rows")
     _check_count(path, len(rows), partial)
     return rows
 
@@ -65,6 +68,34 @@ def write_rows(path: Path | str, rows: Sequence[dict]) -> None:
     """Write rows as JSONL: the file is whole or not there."""
     with replacing(path) as scratch:
         scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def kept_rows(path: Path | str, meta: Mapping, skip_bad: bool = True) -> tuple[list[dict], list[str]] | None:
+    """Rows that `keep_rows` wrote with the same settings, and what was left out; None where there are none or they are damaged.
+
+    Args:
+        path: JSONL file.
+        meta: everything the rows depend on.
+        skip_bad: rows that lack something are taken too.
+    """
+    try:
+        kept = read_json(meta_path(path))
+        left_out, _ = kept.pop("left_out", []), kept.pop("rows", None)
+        if kept != json.loads(json.dumps(meta)) or (left_out and not skip_bad):
+            return None
+        return read_rows(path), left_out
+    except (OSError, ValueError, AttributeError):
+        return None
+    except AskdError as error:
+        print(f"{error}\nthey are made anew")
+        return None
+
+
+def keep_rows(path: Path | str, rows: Sequence[dict], meta: Mapping, left_out: Sequence[str] = ()) -> None:
+    """Write rows, and beside them what they depend on."""
+    meta_path(path).unlink(missing_ok=True)  # it must not speak of other rows
+    write_rows(path, rows)
+    write_json(meta_path(path), {**meta, "left_out": list(left_out), "rows": len(rows)})
 
 
 def meta_path(path: Path | str) -> Path:
@@ -78,7 +109,7 @@ def json_lines(path: Path | str, partial: bool = False) -> Iterator[tuple[int, d
     The last line may be without its newline, and with ``partial`` may be cut. A cut line elsewhere is damage and refused.
 
     Raises:
-        AskdError: as `read_rows`, less what is wrong with single fields.
+        AskdError: no such file, not UTF-8, a line that is cut or not a JSON object.
     """
     try:
         content = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf")
@@ -109,8 +140,6 @@ def json_lines(path: Path | str, partial: bool = False) -> Iterator[tuple[int, d
         if place == 1:
             raise AskdError(f"{where}: not a whole JSON line, and there is no other: nothing can be used")
         print(f"{where} is cut and left out; {whole} used")
-    if not lines:
-        raise AskdError(f"{path}: holds no rows")
 
 
 def _check_count(path: Path, rows: int, partial: bool) -> None:

@@ -23,6 +23,11 @@ DESCRIBED = {"ce_only": "CE only", "constant_kd": "constant KD", "decay_only": "
              "askd": "ASKD"}  # how the methods are called in tables and figures
 
 
+def named(model: str) -> str:
+    """A model within a sentence: ``the teacher``, ``constant KD``, or its own name."""
+    return "the teacher" if model == "teacher" else DESCRIBED.get(model, model)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What all notebooks of one run share. The defaults are the smoke run."""
@@ -102,9 +107,8 @@ class Run:
             RunError: the run wants public corpora and none of them is there.
         """
         settings = self.settings()
-        names = [*domain_names(source=("synthetic", "package")), *settings.corpora]
         clips, missing = [], []
-        for domain in (get_domain(name) for name in names):
+        for domain in self._domains():
             if role not in domain.roles:
                 continue
             kind = {"train": "corpus_train_clips", "dev": "dev_clips", "test": "real_clips"} if domain.real else {}
@@ -118,6 +122,15 @@ class Run:
         if settings.corpora and set(settings.corpora) <= set(missing):
             raise RunError("none of the public corpora of this run is here: askd data get NAME, or --audio-root FOLDER")
         return clips
+
+    def _domains(self) -> list:
+        return [get_domain(name) for name in (*domain_names(source=("synthetic", "package")), *self.settings().corpora)]
+
+    def splits(self) -> dict[str, str]:
+        """``in_domain`` of domains whose training clips the run's students saw, ``out_of_domain`` of the others."""
+        streaming = self.settings().streaming  # on the corpora alone
+        trained = {d.name for d in self._domains() if "train" in d.roles and not (streaming and d.source == "synthetic")}
+        return {d.name: "in_domain" if d.name in trained else "out_of_domain" for d in self._domains()}
 
     def train_config(self, method: str, **changes):
         """`askd.trainconfig.TrainConfig` of this run's settings for one method."""

@@ -1,18 +1,19 @@
 """Everything that is measured on a run, made again from its files: no model, no audio.
 
     reports = score(["runs/cpu"])                        # writes results/*.json and figures/*
-    reports = score(["runs/cpu", "runs/cpu-1"], out="runs/two-seeds")      # seeds of the same methods
+    reports = score(["runs/cpu", "runs/cpu-1", "runs/cpu-2"], out="runs/cpu-seeds")      # seeds of the same methods
 
 What is read, all of it JSON lines, one an utterance, sound or clip (``results/`` is left out where there is none):
 
-    results/hypotheses/MODEL.jsonl     transcripts              -> wer.json, blindspots.json, hallucination.json
-    results/forced/MODEL.jsonl         teacher-forced tokens    -> calibration.json, with word confidences of the transcripts
-    results/nonspeech/MODEL.jsonl      answers to no speech     -> nonspeech.json
-    all of them                                                 -> claims.json
+    results/hypotheses/MODEL.jsonl     transcripts              -> wer, blindspots, hallucination, confidence (.json)
+    results/forced/MODEL.jsonl         teacher-forced tokens    -> calibration
+    results/nonspeech/MODEL.jsonl      answers to no speech     -> nonspeech
+    all of these reports                                        -> claims
 
-Reports whose files are not there are left out. One set of resamples serves all reports on the same utterances.
+Reports whose files are not there are left out, and said to be. One set of resamples serves all reports on transcripts.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,30 +22,36 @@ from askd.errors import AskdError, RunError
 from askd.files import read_json, write_json
 from askd.intervals import Draws
 from askd.panel import Rows
-from askd.rows import read_rows
+from askd.rows import meta_path, read_rows
 from askd.runs import DESCRIBED, Run, Settings, provenance
 
-PARTS = ("wer", "blindspots", "hallucination", "calibration", "nonspeech", "claims")
+PARTS = ("wer", "blindspots", "hallucination", "confidence", "calibration", "nonspeech", "claims")
+KINDS = ("hypotheses", "forced", "nonspeech")
+Table = dict[str, list[Rows]]  # rows of every training seed, by model
 
 
 @dataclass
 class Answers:
-    """What the models of a run answered: rows of every training seed, by model."""
+    """What the models of a run answered, and what is known of them."""
 
-    hypotheses: dict[str, list[Rows]] = field(default_factory=dict)
-    forced: dict[str, list[Rows]] = field(default_factory=dict)
-    nonspeech: dict[str, list[Rows]] = field(default_factory=dict)
-    splits: dict[str, str] = field(default_factory=dict)  # of domains that a report of the run declares
+    hypotheses: Table = field(default_factory=dict)
+    forced: Table = field(default_factory=dict)
+    nonspeech: Table = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)  # of domains, where the run says so
     roles: dict[str, str] = field(default_factory=dict)
+    pairs: list[tuple[str, str]] = field(default_factory=list)  # compared before
+    partial: dict[str, int] = field(default_factory=dict)  # used and whole, when files were cut
 
 
 def results_of(folder: Path | str) -> Path:
     """Where a run folder, or the folder of ``askd evaluate``, keeps its answers.
 
     Raises:
-        RunError: there are no hypotheses in it.
+        RunError: there is no such folder, or there are no hypotheses in it.
     """
     folder = Path(folder)
+    if not folder.exists():
+        raise RunError(f"{folder}: no such folder")
     for place in (folder / "results", folder):
         if any((place / "hypotheses").glob("*.jsonl")):
             return place
@@ -56,51 +63,78 @@ def read_answers(folders: Sequence[Path | str], partial: bool = False) -> Answer
 
     Args:
         folders: run folders.
-        partial: use the whole lines of a file that was cut while it was written; of all models only the utterances that every
+        partial: use the whole lines of files that were cut while they were written; of all models only the utterances that every
             one of them has.
 
     Raises:
-        RunError: no hypotheses, or the runs hold other methods.
-        AskdError: a line is not what it should be.
+        RunError: no hypotheses; runs of other methods, or of another teacher; one run twice; answers of one model that come
+            from different weights.
+        AskdError: a line is not what it should be; or nothing is left that all models have.
     """
     answers = Answers()
+    if len({Path(folder).resolve() for folder in folders}) < len(folders):
+        raise RunError("a run is given twice: two seeds must be two runs")
     for folder in folders:
         place = results_of(folder)
-        for kind in ("hypotheses", "forced", "nonspeech"):
-            table = getattr(answers, kind)
-            for path in sorted((place / kind).glob("*.jsonl"), key=_order):
-                table.setdefault(path.stem, []).append(read_rows(path, partial, None if kind == "hypotheses" else kind))
-        if (place / "wer.json").is_file():
-            known = read_json(place / "wer.json")["models"]
-            answers.roles |= {name: model["role"] for name, model in known.items()}
-            answers.splits |= {d: entry["split"] for model in known.values() for d, entry in model["domains"].items()}
-    for kind in ("hypotheses", "forced", "nonspeech"):
+        earlier = read_json(place / "wer.json") if (place / "wer.json").is_file() else {}
+        known = earlier.get("models", {})
+        answers.roles |= {name: model["role"] for name, model in known.items()}
+        answers.splits |= {d: entry["split"] for model in known.values() for d, entry in model["domains"].items()}
+        if (Path(folder) / "settings.json").is_file():
+            answers.splits |= Run(Path(folder).resolve()).splits()
+        answers.pairs = list(dict.fromkeys((c["a"], c["b"]) for c in earlier.get("comparisons", [])))
+        for kind in KINDS:
+            paths = sorted((place / kind).glob("*.jsonl"), key=lambda path: _order(path.stem, list(known)))
+            for path in paths:
+                getattr(answers, kind).setdefault(path.stem, []).append(read_rows(path, partial, kind))
+        _same_weights(place)
+    for kind in KINDS:
         for name, seeds in getattr(answers, kind).items():
-            if len(seeds) not in (1, len(folders)) or (len(seeds) == 1 < len(folders) and name != "teacher"):
-                raise RunError(f"{name} is in {len(seeds)} of {len(folders)} runs ({kind}): seeds must hold the same methods")
-            if name == "teacher":
+            if name == "teacher" and all(rows == seeds[0] for rows in seeds):
                 del seeds[1:]  # one teacher, whatever the seed
-        if partial:
-            _keep_common(getattr(answers, kind))
+            elif name == "teacher":
+                raise RunError(f"the runs have different teachers ({kind}): seeds must be students of one")
+            elif len(seeds) != len(folders):
+                raise RunError(f"{name} is in {len(seeds)} of {len(folders)} runs ({kind}): seeds must hold the same methods")
+    if partial:
+        _keep_common(answers)
     return answers
 
 
-def _order(path: Path) -> tuple[int, str]:
-    names = ["teacher", *DESCRIBED]
-    return names.index(path.stem) if path.stem in names else len(names), path.stem
+def _order(name: str, known: list[str]) -> tuple[int, str]:
+    names = known or ["teacher", *DESCRIBED]
+    return names.index(name) if name in names else len(names), name
 
 
-def _keep_common(table: dict[str, list[Rows]]) -> None:
-    """Leave the utterances that every model has, and say how many that are."""
+def _same_weights(place: Path) -> None:
+    seen: dict[str, tuple[str, str]] = {}
+    for path in sorted(path for kind in KINDS for path in (place / kind).glob("*.jsonl")):
+        if meta_path(path).is_file():
+            weights = read_json(meta_path(path)).get("weights", "")
+            first, kind = seen.setdefault(path.stem, (weights, path.parent.name))
+            if weights != first:
+                raise RunError(f"{place}: {path.stem} in {kind}/ and in {path.parent.name}/ are not the same weights: run the "
+                               "notebooks (or commands) that made them again")
+
+
+def _keep_common(answers: Answers) -> None:
+    """Leave the utterances that every file has, and say how many that are."""
     def key(row: Mapping) -> tuple:
         return row["domain"], row["id"], row.get("frames")
 
-    every = [{key(r) for r in rows} for seeds in table.values() for rows in seeds]
-    common = set.intersection(*every) if every else set()
-    if any(len(keys) != len(common) for keys in every):
-        print(f"partial: {len(common)} utterances are in all of {len(every)} files, up to {max(map(len, every))} in one")
-        for seeds in table.values():
-            seeds[:] = [[r for r in rows if key(r) in common] for rows in seeds]
+    for tables in ((answers.hypotheses, answers.forced), (answers.nonspeech,)):
+        every = [{key(r) for r in rows} for table in tables for seeds in table.values() for rows in seeds]
+        if not every:
+            continue
+        common, most = set.intersection(*every), max(map(len, every))
+        if not common:
+            raise AskdError("partial: there is no utterance that all files have")
+        if len(common) < most:
+            print(f"partial: {len(common)} of {most} utterances are in all of {len(every)} files")
+            answers.partial = {"used": len(common), "of": most}
+        for table in tables:
+            for seeds in table.values():
+                seeds[:] = [[r for r in rows if key(r) in common] for rows in seeds]
 
 
 def score(
@@ -111,8 +145,8 @@ def score(
 
     Args:
         folders: a run folder; or several, training seeds of the same methods on the same utterances.
-        out: folder for ``results/`` and ``figures/``; default the run folder itself; needed with several.
-        parts: names in ``PARTS``.
+        out: folder for ``results/`` and ``figures/``; default the run folder itself; needed with several, and with ``partial``.
+        parts: names in ``PARTS``; ``claims`` is always made, from these parts and what earlier ones left.
         resamples: of the bootstrap.
         partial: as in `read_answers`.
         figures: draw them as well.
@@ -122,62 +156,85 @@ def score(
 
     Raises:
         RunError: nothing to score.
-        AskdError: models that did not hear the same utterances; rows that are not whole.
+        AskdError: models that did not hear the same utterances; rows that are not whole; ``out`` would overwrite whole results.
     """
     folders = [folders] if isinstance(folders, str | Path) else list(folders)
-    if len(folders) > 1 and out is None:
-        raise AskdError("several runs need a folder of their own for what comes out: --out FOLDER")
+    taken = {Path(folder).resolve() for folder in folders}
+    if (len(folders) > 1 or partial) and (out is None or Path(out).resolve() in taken):
+        why = "several runs need" if len(folders) > 1 else "what is partial needs"
+        raise AskdError(f"{why} a folder of their own for what comes out, so that no run's own results are lost: --out FOLDER")
     answers = read_answers(folders, partial)
-    out = Path(out or folders[0])
-    results = out / "results" if len(folders) > 1 or out != Path(folders[0]) else results_of(folders[0])
-    reports = make_reports(answers, parts, resamples, {p: results / f"{p}.json" for p in PARTS})
-    settings = folders[0] / Path("settings.json")
-    about = provenance(Settings(**read_json(settings)) if settings.is_file() else None)
+    results = Path(out) / "results" if out is not None else results_of(folders[0])
+    reports = make_reports(answers, parts, resamples, results)
+    if set(reports) <= {"claims"}:
+        raise RunError(f"nothing to score in {folders[0]} for {', '.join(parts)}")
+    settings = Path(folders[0]) / "settings.json"
+    about = {"provenance": provenance(Settings(**read_json(settings)) if settings.is_file() else None)}
+    if len(folders) > 1:
+        about["runs"] = [Path(folder).name for folder in folders]
+    if answers.partial:
+        about["partial"] = answers.partial
     for name, report in reports.items():
-        write_json(results / f"{name}.json", report | {"provenance": about})
+        write_json(results / f"{name}.json", report | about)
     if figures:
-        run = Run(out.resolve())
+        run = Run(Path(out or folders[0]).resolve())
         for name, draw in drawings(reports).items():
             run.save_figure(draw(), name)
     return reports
 
 
 def make_reports(
-    answers: Answers, parts: Collection[str] = PARTS, resamples: int = 10_000, kept: Mapping[str, Path] | None = None
+    answers: Answers, parts: Collection[str] = PARTS, resamples: int = 10_000, earlier: Path | None = None
 ) -> dict[str, dict]:
-    """Reports by name, without writing anything.
+    """Reports by name, without writing anything; parts that cannot be made are named on stderr.
 
     Args:
         answers: from `read_answers`.
         parts: which.
         resamples: of the bootstrap.
-        kept: files of reports made before, which ``claims`` draws on for parts that were not asked for.
+        earlier: folder of reports made before, which ``claims`` draws on for parts that were not asked for.
     """
+    from tqdm.auto import tqdm
+
     from askd import blindspots, calibration, hallucination, nonspeech, wordconfidence
     from askd.claims import claims
-    from askd.wer import declared_splits, default_pairs, same_utterances, wer_report
+    from askd.panel import same_utterances
+    from askd.wer import declared_splits, default_pairs, wer_report
 
-    texts = answers.hypotheses
+    texts, forced, wordless = answers.hypotheses, answers.forced, answers.nonspeech
     same_utterances(texts)
     draws = Draws(next(iter(texts.values()))[0], resamples)
     splits = declared_splits(draws.places) | {d: s for d, s in answers.splits.items() if d in draws.places}
-    roles = {name: answers.roles.get(name) or {"teacher": "teacher", "askd": "student"}.get(name, "control") for name in texts}
-    pairs = default_pairs(texts)
+    wanted = list(dict.fromkeys(default_pairs(texts) if "teacher" in texts else answers.pairs or default_pairs(texts)))
+
+    def pairs(table: Table, *without: str) -> list[tuple[str, str]]:
+        return [(a, b) for a, b in wanted if a in table and b in table and not {a, b} & set(without)]
+
+    roles = {name: answers.roles[name] for name in texts} if set(texts) <= set(answers.roles) else None
+    sure = {name: seeds for name, seeds in texts.items() if any(row.get("word_tokens") for rows in seeds for row in rows)}
+    makers: dict[str, tuple[object, str, Callable[[], dict]]] = {
+        "wer": (texts, "", lambda: wer_report(texts, pairs(texts), roles, splits, draws=draws)),
+        "blindspots": ("teacher" in texts and len(texts) > 1, "it needs a model called teacher, and students",
+                       lambda: blindspots.report(texts, draws, splits, pairs(texts, "teacher"))),
+        "hallucination": (texts, "", lambda: hallucination.report(texts, draws, splits, pairs(texts))),
+        "confidence": (sure, "no hypotheses with log_probs and word_tokens",
+                       lambda: wordconfidence.report(sure, draws, splits, pairs(sure))),
+        "calibration": (forced, "no forced/*.jsonl, which notebook 06 makes (askd.forced)", lambda: calibration.report(
+            forced, Draws(next(iter(forced.values()))[0], resamples), splits, pairs(forced))),
+        "nonspeech": (wordless, "no nonspeech/*.jsonl, which notebook 06 makes (askd.nonspeech)",
+                      lambda: nonspeech.report(wordless, pairs(wordless), resamples)),
+    }
     reports: dict[str, dict] = {}
-    if "wer" in parts:
-        reports["wer"] = wer_report(texts, pairs, roles, splits, draws=draws)
-    if "blindspots" in parts and "teacher" in texts and len(texts) > 1:
-        reports["blindspots"] = blindspots.report(texts, draws, splits, [p for p in pairs if "teacher" not in p])
-    if "hallucination" in parts:
-        reports["hallucination"] = hallucination.report(texts, draws, splits, pairs)
-    if "calibration" in parts and answers.forced:
-        reports["calibration"] = calibration.report(answers.forced, draws, splits, pairs)
-        reports["calibration"]["words"] = wordconfidence.report(texts, draws, splits, pairs)
-    if "nonspeech" in parts and answers.nonspeech:
-        reports["nonspeech"] = nonspeech.report(answers.nonspeech, pairs, resamples)
-    if "claims" in parts:
-        others = {n: read_json(p) for n, p in (kept or {}).items() if n not in reports and n != "claims" and p.is_file()}
-        reports["claims"] = claims(others | reports)
+    with tqdm(total=len(makers), desc="score", unit="part", disable=None, leave=False) as bar:
+        for part, (there, why, make) in makers.items():
+            bar.set_postfix_str(part)
+            if part in parts and there:
+                reports[part] = make()
+            elif part in parts:
+                print(f"left out: {part}: {why}", file=sys.stderr)
+            bar.update()
+    others = {part: earlier / f"{part}.json" for part in makers if part not in parts} if earlier else {}
+    reports["claims"] = claims({part: read_json(path) for part, path in others.items() if path.is_file()} | reports)
     return reports
 
 
@@ -197,6 +254,7 @@ def drawings(reports: Mapping[str, Mapping]) -> dict[str, Callable]:
                 break
     for name, draw in (("blindspots", "inheritance"), ("hallucination", "hallucination"), ("calibration", "reliability"),
                        ("nonspeech", "nonspeech"), ("claims", "claims")):
-        if report := reports.get(name):
+        report = reports.get(name)
+        if report and report.get("claims") != []:
             found[draw] = lambda draw=draw, report=report: getattr(scorefigures, draw)(report)
     return found

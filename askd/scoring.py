@@ -12,7 +12,8 @@ utterance, so that every table and interval can be made from them without aligni
     macro = unweighted mean of the domains' WER
 
 A reference without words (silence) has N = 0, and every word of its hypothesis is an insertion; an empty hypothesis is N
-deletions; both empty is no error. So silence adds errors to a domain and no words.
+deletions; both empty is no error. So silence adds errors to a domain and no words. The normaliser leaves the last dot of "..."
+as a word, as Whisper's own does; we keep it, so that numbers can be compared.
 """
 
 import functools
@@ -145,7 +146,8 @@ def char_errors(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[n
 def domain_table(rows: Iterable[Mapping], splits: Mapping[str, str]) -> dict[str, dict]:
     """Hypothesis rows -> ``{domain: {split, errors, words, wer, sub, del, ins, utterances, cer}}`` in order of appearance.
 
-    Rates in percent. A domain without a reference word counts its errors over one word, so that it cannot pass for perfect.
+    Rates in percent. A domain without a reference word counts its errors over one word, so that it cannot pass for perfect, and
+    is left out of the macro.
     """
     by_domain: dict[str, list[Mapping]] = {}
     for row in rows:
@@ -167,7 +169,7 @@ def domain_table(rows: Iterable[Mapping], splits: Mapping[str, str]) -> dict[str
 def macro(table: Mapping[str, Mapping], rate: str = "wer") -> dict[str, float | None]:
     """Unweighted mean ``wer`` or ``cer`` of the in-domain, the out-of-domain and all domains; None where there are none."""
     def mean(split: str | None) -> float | None:
-        values = [entry[rate] for entry in table.values() if split in (None, entry["split"])]
+        values = [entry[rate] for entry in table.values() if split in (None, entry["split"]) and entry["words"]]
         return round(float(np.mean(values)), 3) if values else None
 
     return {"in_domain": mean("in_domain"), "out_of_domain": mean("out_of_domain"), "all": mean(None)}

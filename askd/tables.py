@@ -132,7 +132,9 @@ class Found:
         missing = [group for group in needed if not any(name in columns for name in group)]
         for group in missing:
             found = ", ".join(columns) or "nothing"
-            self.problem(self.where(path, row), f"no column {group[0]}: found {found}; needed is {' or '.join(group)}")
+            semicolons = "; it is separated by semicolons: save it with commas" if len(columns) == 1 and ";" in found else ""
+            needs = f"needed is {' or '.join(group)}{semicolons}"
+            self.problem(self.where(path, row), f"no column {group[0]}: found {found}; {needs}")
         return not missing
 
     def table(

@@ -14,12 +14,13 @@ from collections.abc import Collection, Mapping, Sequence
 from askd.domains import all_domains
 from askd.intervals import Draws, Estimate, by_split, compared, holm, in_words
 from askd.panel import Rows, per_seed, same_utterances
-from askd.runs import DESCRIBED
+from askd.runs import DESCRIBED, named
 from askd.scoring import WordErrors, domain_table, macro, scorer_name, word_errors
 
 
 def default_pairs(names: Collection[str], teacher: str = "teacher") -> list[tuple[str, str]]:
-    """Who is compared: every student with the teacher, ASKD with every other student, constant KD with CE only.
+    """Who is compared: every student with the teacher, ASKD with every other student, constant KD with CE only; of models
+    without a teacher and ASKD, all with the first.
 
     >>> default_pairs(["teacher", "ce_only", "askd"])
     [('ce_only', 'teacher'), ('askd', 'teacher'), ('askd', 'ce_only')]
@@ -27,7 +28,13 @@ def default_pairs(names: Collection[str], teacher: str = "teacher") -> list[tupl
     students = [name for name in names if name != teacher]
     pairs = [(name, teacher) for name in students] if teacher in names else []
     pairs += [("askd", name) for name in students if name != "askd"] if "askd" in names else []
-    return pairs + [("constant_kd", "ce_only")] * ({"constant_kd", "ce_only"} <= set(names))
+    pairs += [("constant_kd", "ce_only")] * ({"constant_kd", "ce_only"} <= set(names))
+    return pairs or [(name, next(iter(names))) for name in students[1:]]
+
+
+def default_roles(names: Collection[str]) -> dict[str, str]:
+    """``teacher``, ``student`` (ASKD) or ``control`` by name."""
+    return {name: {"teacher": "teacher", "askd": "student"}.get(name, "control") for name in names}
 
 
 def declared_splits(domains: Collection[str]) -> dict[str, str]:
@@ -56,7 +63,7 @@ def wer_report(
     """
     same_utterances(rows)
     pairs = default_pairs(rows) if pairs is None else pairs
-    roles = roles or {name: {"teacher": "teacher", "askd": "student"}.get(name, "control") for name in rows}
+    roles = roles or default_roles(rows)
     first = per_seed(next(iter(rows.values())))[0]
     draws = draws or Draws(first, resamples)
     splits = splits or declared_splits(draws.places)
@@ -69,7 +76,7 @@ def wer_report(
 
     models = {name: _model(per_seed(given), roles[name], splits, by, name, of) for name, given in rows.items()}
     comparisons = [
-        row | {"in_words": in_words(row["delta"], row["ci95"], *(DESCRIBED.get(row[k], row[k]) for k in "ab"))}
+        row | {"in_words": in_words(row["delta"], row["ci95"], named(row["a"]), named(row["b"]), p=row["p"])}
         for row in compared(of, pairs, by, "wer")
     ]
     each = {domain: [domain] for domain in draws.places}
@@ -111,6 +118,15 @@ def cell(value: float | None, ci95: Sequence[float] | None, digits: int = 1, sig
     sign = "+" if signed else ""
     interval = f" [{ci95[0]:{sign}.{digits}f}, {ci95[1]:{sign}.{digits}f}]" if ci95 else ""
     return f"{value:{sign}.{digits}f}{interval}"
+
+
+def shown(entry: Mapping | None, digits: int = 1, signed: bool = False) -> str:
+    """``{"value", "ci95"}`` of a report as `cell` shows it.
+
+    >>> shown({"value": 8.44, "ci95": [6.1, 11.02]}), shown(None)
+    ('8.4 [6.1, 11.0]', '-')
+    """
+    return cell(entry["value"], entry["ci95"], digits, signed) if entry else "-"
 
 
 def by_domain(report: Mapping) -> tuple[list[str], list[list[str]]]:

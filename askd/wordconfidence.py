@@ -191,7 +191,7 @@ def report(
     weights = draws.weights()  # (R, n)
 
     def found_by_confidence(name: str, seed: int, domains: Collection[str]) -> dict[str, Estimate]:
-        return {"auroc": _auroc(judged[name][seed], _places(draws, domains), weights)}
+        return {"auroc": _auroc(judged[name][seed], _places(draws, domains), weights, draws.blocks(domains))}
 
     found = report_of(rows, sums, _measured, draws, splits, pairs, "words", found_by_confidence)
     for split, domains in by_split(list(draws.places), splits).items():
@@ -218,11 +218,11 @@ def _measured(sums: np.ndarray) -> dict[str, np.ndarray]:
     return measures_of(sums) | {"nce": nce(sums[..., -1], count, right)}
 
 
-def _auroc(words: Sequence[Words], places: np.ndarray, weights: np.ndarray) -> Estimate:
+def _auroc(words: Sequence[Words], places: np.ndarray, weights: np.ndarray, blocks: int) -> Estimate:
     from sklearn.metrics import roc_auc_score
 
     confidence, right = (np.concatenate([getattr(words[i], name) for i in places]) for name in ("confidence", "right"))
     utterance = np.repeat(places, [len(words[i].right) for i in places])
     both = 0 < right.sum() < len(right)
     point = float(roc_auc_score(right, confidence)) if both else float("nan")
-    return Estimate(point, auroc(confidence, right, utterance, weights))
+    return Estimate(point, auroc(confidence, right, utterance, weights), blocks)

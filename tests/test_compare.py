@@ -140,7 +140,7 @@ def test_a_model_and_itself():
     for row in (*found["domains"].values(), *found["means"].values()):
         assert row["wer"]["difference"] == 0 and row["wer"]["ci95"] == [0, 0] and row["wer"]["p"] == 1
     text = as_text(found, "one", "two")
-    assert "one and two do the same in every resample" in text and "-0.00" not in text and "below 0.05: none" in text
+    assert "one and two do the same here" in text and "-0.00" not in text and "below 0.05: none" in text
 
 
 def test_json_without_nan_and_the_same_again():

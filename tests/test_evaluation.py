@@ -44,7 +44,7 @@ def test_any_model_on_any_csv(tiny_en, manifest, tmp_path):
     fields = {"domain", "id", "speaker", "reference", "hypothesis", "seconds", "log_probs", "ended", "word_tokens"}
     assert all(set(row) == fields and len(row["word_tokens"]) == len(row["hypothesis"].split()) for row in rows)
     assert all(sum(row["word_tokens"]) <= len(row["log_probs"]) - row["ended"] for row in rows)
-    assert domain_table(rows, {"mine": "out_of_domain"})["mine"] == entry
+    assert domain_table(rows, {"mine": "out_of_domain"})["mine"].items() <= entry.items()
     assert "jiwer" in saved["scorer"] and "normaliser" in saved["scorer"]
 
 
@@ -227,7 +227,8 @@ def test_long_recordings_through_the_command(recordings, tmp_path, capsys, how):
     assert [row["id"] for row in rows] == ["a.wav", "long.flac", "b.wav"] and 35 < rows[1]["seconds"] < 45
     assert bool(rows[1]["log_probs"]) == bool(rows[1]["word_tokens"]) == (how == "cut") and rows[0]["log_probs"]
     assert rows[1]["ended"] and word_errors([rows[1]["reference"]], [rows[1]["hypothesis"]]).wer < 20
-    assert f"askd score {out}" in said and f"askd compare {out}/hypotheses/tiny.en.jsonl" in said and "3 recordings" in said
+    assert "3 recordings" in said and f"askd score {out}" in said
+    assert f"{out}/hypotheses/tiny.en.jsonl" in said.split("askd compare ")[1]
 
 
 def test_a_long_recording_that_breaks_off_is_named_before_decoding(tiny_en, recordings, tmp_path, capsys):
@@ -329,7 +330,7 @@ def test_report_has_the_promised_shape(tiny_en, clips):
     assert splits == ["in_domain", "all"]  # these clips hold no out-of-domain domain
     found = report["comparisons"][0]
     assert {"a", "b", "split", "delta", "ci95"} <= set(found)
-    assert found["ci95"][0] > 0 and "more errors" in found["in_words"]
+    assert found["ci95"][0] > 0 and "ASKD" in found["in_words"]
 
 
 def test_latency_rows(toy):

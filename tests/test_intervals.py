@@ -414,7 +414,7 @@ def test_splits_and_rows_of_comparisons():
     [(-3, -1, "A makes fewer errors than B (-2.00 points, 95 % CI [-3.00, -1.00])"),
      (1, 3, "A makes more errors than B (+2.00 points, 95 % CI [+1.00, +3.00])"),
      (-3, 1, "A and B cannot be told apart: between 3.00 points fewer and 1.00 more (-1.00, 95 % CI [-3.00, +1.00])"),
-     (0, 0, "A and B do the same in every resample (95 % CI [+0.00, +0.00])")],
+     (0, 0, "A and B do the same here (95 % CI [+0.00, +0.00])")],
 )
 def test_verdict(low, high, says):
     found = Estimate((low + high) / 2, np.r_[[low] * 100, (low + high) / 2, [high] * 100])
@@ -422,7 +422,7 @@ def test_verdict(low, high, says):
 
 
 def test_verdict_of_other_measures():
-    found = verdict(Estimate(-2.0, np.full(9, -2.0)), "A", "B", "repeats less than", "repeats more than", "words", 1)
+    found = verdict(Estimate(-2.0, np.full(99, -2.0)), "A", "B", "repeats less than", "repeats more than", "words", 1)
     assert found == "A repeats less than B (-2.0 words, 95 % CI [-2.0, -2.0])"
 
 

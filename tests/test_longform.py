@@ -9,7 +9,7 @@ import torch
 from askd.decoding import transcribe, use_clip_context
 from askd.domains import load_clips
 from askd.errors import AskdError
-from askd.longform import joined, long_log_mel, transcribe_long, way
+from askd.longform import joined, long_log_mel, pause_points, transcribe_long, way
 from askd.scoring import word_errors
 from askd.segments import cut_points
 
@@ -92,6 +92,40 @@ def test_features_are_those_of_the_feature_extractor(tiny_en, recording):
         options = {"sampling_rate": 16_000, "truncation": False, "padding": "longest", "return_tensors": "pt"}
         expected = extractor(samples, **options).input_features[0]  # (M, T)
         torch.testing.assert_close(long_log_mel(samples, extractor), expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-4, 0.02])
+def test_utterances_are_cut_apart_in_their_pauses(floor):
+    """Whatever the noise between them: digital silence, a quiet room, 14 dB below the speech."""
+    rng = np.random.default_rng(0)
+    spoken_s = [2.5, 4.0, 3.0, 6.0, 2.2, 5.0]
+    parts = [x for s in spoken_s for x in (0.1 * rng.standard_normal(int(s * 16_000)), floor * rng.standard_normal(9_600))]
+    points = pause_points(np.concatenate(parts).astype(np.float32))
+    ends = np.cumsum([len(x) for x in parts]).reshape(-1, 2)  # of each utterance, and of the pause after it
+    assert len(points) == len(spoken_s) + 1 and points[0] == 0 and points[-1] == ends[-1, 1]
+    for point, (spoken, paused) in zip(points[1:-1], ends, strict=False):
+        assert point == pytest.approx((spoken + paused) / 2, abs=2_400)
+
+
+@pytest.mark.parametrize("longest_s", [0.05, 3.0, 8.0])
+def test_pieces_are_the_whole_recording_and_never_too_long(longest_s):
+    rng = np.random.default_rng(1)
+    for seconds in (0.0, 0.004, 1.0, 7.9, 8.1, 33.3):
+        noise = rng.standard_normal(int(seconds * 16_000)).astype(np.float32)
+        for samples in (noise, 0 * noise, noise * np.linspace(0, 1, len(noise), dtype=np.float32)):
+            points = pause_points(samples, longest_s)
+            assert points[0] == 0 and points[-1] == len(samples)
+            if len(samples):
+                assert min(np.diff(points)) > 0 and max(np.diff(points)) <= longest_s * 16_000 + 2 * 160
+
+
+def test_a_student_of_its_own_context_gets_pieces_of_an_utterance(tiny_en, toy, recording):
+    use_clip_context(toy)
+    samples = recording[0]
+    pieces = [samples[a:b] for a, b in itertools.pairwise(pause_points(samples))]
+    results = [transcribe(toy, tiny_en.processor, [piece], max_new_tokens=3)[0] for piece in pieces]
+    found = transcribe_long(toy, tiny_en.processor, samples, max_new_tokens=3, batch_size=1)
+    assert len(pieces) > 4 and found == joined(results)
 
 
 def test_who_goes_which_way(toy):

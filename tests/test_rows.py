@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from askd.errors import AskdError, UnknownName
 from askd.files import write_json
-from askd.rows import json_lines, meta_path, read_rows, write_rows
+from askd.rows import json_lines, keep_rows, kept_rows, meta_path, read_rows, write_rows
 
 ROW = {
     "domain": "mine", "id": "a.wav", "speaker": "ann", "reference": "Good morning.", "hypothesis": "Good mourning.",
@@ -18,7 +18,7 @@ ROW = {
 ROWS = [ROW, ROW | {"id": "b.wav", "hypothesis": "Café crème — naïve?", "word_tokens": [1, 1, 0, 2]}, ROW | {"id": "c.wav"}]
 JUDGED = {"confidence": [0.9, 0.5], "right": [1, 0], "nll": [0.1, 2], "brier": [0, 1]}
 FORCED = {"domain": "mine", "id": "a", "speaker": "ann"} | JUDGED
-SOUND = ROW | {"reference": "", "kind": "hum", "level_dbfs": None, "frames": "clip"}
+SOUND = ROW | {"reference": "", "kind": "hum", "level_dbfs": None, "frames": "clip", "own": True}
 
 
 def lines_of(*rows):
@@ -167,6 +167,21 @@ def test_rows_of_other_measurements(path):
 def test_any_json_lines(path):
     path.write_text('{"a": 1}\n\n{"b": [2]}')
     assert list(json_lines(path)) == [(1, {"a": 1}), (3, {"b": [2]})]
+    path.write_text("")
+    assert list(json_lines(path)) == []
+
+
+def test_rows_are_kept_with_what_they_depend_on(path, capsys):
+    assert kept_rows(path, {"model": 1}) is None
+    keep_rows(path, ROWS, {"model": 1, "sizes": (1, 2)}, ["d.wav: no sound"])
+    assert kept_rows(path, {"model": 1, "sizes": [1, 2]}) == (ROWS, ["d.wav: no sound"])
+    assert kept_rows(path, {"model": 2, "sizes": [1, 2]}) is None
+    assert kept_rows(path, {"model": 1, "sizes": [1, 2]}, skip_bad=False) is None and capsys.readouterr().out == ""
+    path.write_text(lines_of(*ROWS[:2]), encoding="utf-8")
+    assert kept_rows(path, {"model": 1, "sizes": [1, 2]}) is None
+    assert "2 rows, but 3 were written" in capsys.readouterr().out
+    meta_path(path).write_text("{")
+    assert kept_rows(path, {"model": 1, "sizes": [1, 2]}) is None
 
 
 @settings(max_examples=300, deadline=None)

@@ -13,6 +13,7 @@ EXAMPLES = (
     "  askd compare scores-of-mine/ scores-of-the-teacher/ --changed 20\n"
     "  askd compare mine.jsonl theirs.jsonl --domain neural_clean --json"
 )
+RESUMES = False
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:

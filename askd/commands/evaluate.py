@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from askd.commands.options import add_source_options, source_options
+from askd.commands.options import add_source_options, at_least_one, source_options
 from askd.errors import AskdError
 
 ABOUT = "score models on your recordings, of any length, or on any domain"
@@ -17,6 +17,7 @@ EXAMPLES = (
     "then, without a model: askd score scores; askd compare scores:teacher scores:askd"
 )
 FRAMES = ("model", "clip", "full")
+RESUMES = False
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     what.add_argument("--manifest", help="CSV, TSV or JSONL with columns path,text[,domain,speaker] and any others, or a folder")
     what.add_argument("--data", nargs="+", metavar="SOURCE", help="declared domains, folders or hub:ID")
     p.add_argument("--role", help="of --data: train, dev, test or all (default: test, or all where there is no split)")
-    p.add_argument("--clips", type=int, default=100, help="of --data: clips a source (default: 100)")
+    p.add_argument("--clips", type=int, help="of --data: clips a source (default: 100)")
     for column in ("path", "text", "speaker", "domain"):
         p.add_argument(f"--{column}-column", metavar="COLUMN", help=f"of --manifest: what it calls its column {column}")
     add_source_options(p)
@@ -47,9 +48,10 @@ def run(args: argparse.Namespace) -> None:
     from askd.features import FULL_CONTEXT
     from askd.teacher import model_folder
 
-    for option in ("batch_size", "max_new_tokens", "clips"):
-        if getattr(args, option) < 1:
-            raise AskdError(f"--{option.replace('_', '-')} must be at least 1, not {getattr(args, option)}")
+    if args.manifest and (given := [f"--{name}" for name in ("role", "clips", "casing") if getattr(args, name) is not None]):
+        raise AskdError(f"{', '.join(given)}: of --data, not of --manifest")
+    args.clips = 100 if args.clips is None else args.clips
+    at_least_one(args, "batch_size", "max_new_tokens", "clips")
     models = _named(args.model, args.name)
     columns = {c: name for c in ("path", "text", "speaker", "domain") if (name := getattr(args, f"{c}_column"))}
     if columns and not args.manifest:
@@ -86,18 +88,21 @@ def _named(models: list[str], names: list[str] | None) -> dict[str, str]:
 
 
 def _show(report: dict, out: Path) -> None:
+    from askd.wer import cell
+
     print(report["scorer"])
     for name, model in report["models"].items():
-        print(f"{name}:" * (len(report["models"]) > 1))
+        if len(report["models"]) > 1:
+            print(f"{name}:")
         for domain, row in model["domains"].items():
-            low, high = row.get("wer_ci95") or (None, None)
-            interval = "" if low is None else f" [{low:.1f}, {high:.1f}]"
             counts = f"S {row['sub']} D {row['del']} I {row['ins']} of {row['words']} words, {row['utterances']} recordings"
-            print(f"{domain:24} WER {row['wer']:6.2f} %{interval}  {counts}")
+            print(f"{domain:24} WER % {cell(row['wer'], row['wer_ci95'], 2):24} CER {row['cer']:.2f}  {counts}")
+        if len(model["domains"]) > 1:
+            print(f"{'macro':24} WER % {cell(model['macro']['all'], model['macro_ci95'].get('all'), 2)}")
     for found in report["comparisons"]:
         if found["split"] == "all":
             print(found["in_words"])
     files = [out / "hypotheses" / f"{name}.jsonl" for name in report["models"]]
     print(f"written to {out / 'wer.json'} and {', '.join(map(str, files))}")
     other = files[1] if len(files) > 1 else "OTHER.jsonl"
-    print(f"next, without a model: askd score {out}, or askd compare {files[0]} {other}")
+    print(f"next, without a model: askd score {out}, or askd compare {other} {files[0]}")

@@ -4,6 +4,7 @@ import argparse
 
 ABOUT = "time a student against its teacher, interleaved, batch 1 and N"
 EXAMPLES = "askd latency --student runs/cpu/students/askd\n  askd latency --teacher base --student my-student --batch 1 8"
+RESUMES = False
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
