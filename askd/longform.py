@@ -37,7 +37,7 @@ PAUSE_S = 0.3  # over which the loudness is averaged. Ours, on dev
 QUIET = 0.4  # a pause: in the lowest 40 % between the quietest and the loudest parts, in dB. Ours, on dev
 RANGE_DB = 60.0  # digital silence counts as so far below the loudest parts. Ours
 FRAME = SAMPLING_RATE_HZ // 100  # samples, 10 ms
-WINDOWS_PER_S = 1.0  # more windows than this a second of audio: the timestamps do not advance. Ours; speech needs about 0.04
+WINDOWS_PER_S = 1.0  # more windows than this a second of audio: the timestamps do not advance. Ours
 
 
 def way(model, how: str = "auto", frames: int | str | None = "model") -> str:
@@ -58,7 +58,7 @@ def way(model, how: str = "auto", frames: int | str | None = "model") -> str:
     if how == "auto":
         return "sequential" if full and own == FULL_CONTEXT else "cut"
     if how == "sequential" and not full:
-        raise AskdError("sequential long-form reads windows of 30 s: give it the full context, or use how=cut (--how cut)")
+        raise AskdError("sequential long-form reads windows of 30 s: add frames=3000 (--frames full), or use how=cut (--how cut)")
     return how
 
 
