@@ -186,8 +186,12 @@ def shares(found: Inheritance, draws: Draws, domains: Sequence[str] | None = Non
 
 
 def most_inherited(found: Inheritance, top: int = TOP) -> list[list]:
-    """``[said, heard, count]`` of the errors inherited most often; heard None: left out."""
-    ordered = sorted(found.confusions.items(), key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
+    """``[said, heard, count]`` of the errors inherited most often; heard None: left out.
+
+    The lone dots that the normaliser leaves of "..." are counted with the words everywhere else, but are none to show.
+    """
+    words = [item for item in found.confusions.items() if any(map(str.isalnum, item[0][0]))]
+    ordered = sorted(words, key=lambda item: (-item[1], item[0][0], item[0][1] or ""))
     return [[said, heard, count] for (said, heard), count in ordered[:top]]
 
 

@@ -23,7 +23,7 @@ from askd.files import only_writer, read_json
 from askd.labelfilters import Filters, compression_ratio, judged, repeated_ngrams
 from askd.pseudolabel import pseudolabel, report_text
 from askd.records import Record
-from askd.runlogs import read_rows
+from askd.rows import json_lines
 from askd.scoring import word_errors
 from askd.segments import Segment, cut_points, cut_records, find_records, segment_errors
 from askd.training import TrainConfig, train
@@ -76,6 +76,10 @@ def done(bare, tiny_en, tmp_path_factory):
 def labels(done, tmp_path):
     """A copy of the finished folder, to work on."""
     return Path(shutil.copytree(done, tmp_path / "labels"))
+
+
+def read_rows(path):
+    return [row for _, row in json_lines(path)]
 
 
 def kept(folder):
