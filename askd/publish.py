@@ -9,7 +9,7 @@ from askd.files import data_dir, project_dir, read_json, replacing
 from askd.runs import DESCRIBED, Run
 from askd.wer import by_domain, cell
 
-PUBLISHED = ("wer", "latency", "headline", "blindspots", "hallucination", "calibration", "nonspeech", "claims")
+PUBLISHED = ("wer", "latency", "headline", "blindspots", "hallucination", "confidence", "calibration", "nonspeech", "claims")
 FIGURES = ("wer_by_domain", "in_and_out", "weights_and_dev", "differences", "latency", "inheritance", "hallucination",
            "nonspeech", "reliability", "claims")
 MARK = "<!-- results:{} -->"
@@ -46,8 +46,10 @@ def claims_markdown(claims: dict, headline: dict) -> str:
     header, rows = claims_table(claims)
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     lines += [f"| {_named(row[0], headline)} | {' | '.join(row[1:])} |" for row in rows]
-    tests = [f"- {claim['name'].replace('_', '-')}: {test['in_words']}" for claim in claims["claims"] for test in claim["tests"]]
-    return "\n".join([*lines, "", *tests])
+    tests = [f"- {claim['name'].replace('_', '-')}: {test['in_words']}, p {test['p_holm']:.2g}"
+             for claim in claims["claims"] for test in claim["tests"]]
+    head = "<details><summary>What the intervals allow one to say (p after Holm over these fifteen)</summary>"
+    return "\n".join([*lines, "", head, "", *tests, "", "</details>"])
 
 
 def headline_text(wer: dict, headline: dict, profile: str = "cpu") -> str:
