@@ -234,13 +234,18 @@ def evaluate_clips(
 
 def evaluate_models(
     models: Mapping[str, object], clips: Sequence[Clip], out: Path | str, batch_size: int = 16, skip_bad: bool = False,
-    progress: bool = True, **options,
+    progress: bool = True, calibration: bool = False, nonspeech: str | None = None, **options,
 ) -> dict:
     """Score several models on the same clips, each compared with the first; the rest is as in `evaluate_clips`.
 
     Args:
         models: by name, what `askd.load_teacher` takes, loaded one after the other; or (model, processor).
+        calibration: keep teacher-forced answers as well, in ``out/forced``, of the clips of at most 30 s.
+        nonspeech: ``small`` or ``full``: keep the answers to these sounds of `askd.sounds` as well, in ``out/nonspeech``.
     """
+    from askd.forced import forced_rows
+    from askd.nonspeech import answers
+    from askd.sounds import standard_sounds
     from askd.teacher import load_teacher
     from askd.timings import device_here
 
@@ -258,6 +263,11 @@ def evaluate_models(
             source.model.to(device_here())
         path = out / "hypotheses" / f"{name}.jsonl"
         rows[name] = hypotheses(*source, clips, path, batch_size, progress, skip_bad=skip_bad, **options)
+        if calibration:
+            short = [clip for clip in clips if clip.audio_s * SAMPLING_RATE_HZ <= LONGEST]
+            forced_rows(*source, short, out / "forced" / path.name, batch_size, progress, skip_bad)
+        if nonspeech:
+            answers(*source, standard_sounds(nonspeech), out / "nonspeech" / path.name, batch_size=batch_size, progress=progress)
     first = next(iter(rows))
     pairs = [(name, first) for name in rows if name != first]
     report = wer_report(rows, pairs, dict.fromkeys(rows, "student"), declared_splits({c.domain for c in clips}))

@@ -202,8 +202,11 @@ def make_reports(
     from askd.wer import declared_splits, default_pairs, wer_report
 
     texts, forced, wordless = answers.hypotheses, answers.forced, answers.nonspeech
+    def first_of(table: Table) -> Rows:
+        return next(iter(table.values()))[0]
+
     same_utterances(texts)
-    draws = Draws(next(iter(texts.values()))[0], resamples)
+    draws = Draws(first_of(texts), resamples)
     splits = declared_splits(draws.places) | {d: s for d, s in answers.splits.items() if d in draws.places}
     wanted = list(dict.fromkeys(default_pairs(texts) if "teacher" in texts else answers.pairs or default_pairs(texts)))
 
@@ -219,9 +222,9 @@ def make_reports(
         "hallucination": (texts, "", lambda: hallucination.report(texts, draws, splits, pairs(texts))),
         "confidence": (sure, "no hypotheses with log_probs and word_tokens",
                        lambda: wordconfidence.report(sure, draws, splits, pairs(sure))),
-        "calibration": (forced, "no forced/*.jsonl, which notebook 06 makes (askd.forced)", lambda: calibration.report(
-            forced, Draws(next(iter(forced.values()))[0], resamples), splits, pairs(forced))),
-        "nonspeech": (wordless, "no nonspeech/*.jsonl, which notebook 06 makes (askd.nonspeech)",
+        "calibration": (forced, "no forced/*.jsonl: notebook 06 makes them, or askd evaluate --calibration",
+                        lambda: calibration.report(forced, Draws(first_of(forced), resamples), splits, pairs(forced))),
+        "nonspeech": (wordless, "no nonspeech/*.jsonl: notebook 06 makes them, or askd evaluate --nonspeech",
                       lambda: nonspeech.report(wordless, pairs(wordless), resamples)),
     }
     reports: dict[str, dict] = {}

@@ -95,6 +95,11 @@ def test_evaluate_command_end_to_end(clips, tmp_path, capsys):
     assert main(arguments) == 0
     assert "WER" in capsys.readouterr().out
     assert json.loads((tmp_path / "out" / "wer.json").read_text())["models"]["tiny.en"]["domains"]["my"]["utterances"] == 1
+    assert main([*arguments, "--calibration", "--nonspeech", "small", "--max-new-tokens", "12"]) == 0
+    assert main(["score", str(tmp_path / "out"), "--resamples", "50"]) == 0
+    reports = {p.stem: json.loads(p.read_text()) for p in (tmp_path / "out").glob("*.json")}
+    assert reports["calibration"]["models"]["tiny.en"]["splits"]["all"]["tokens"] > 5 and reports["nonspeech"]["sounds"] == 8
+    assert {claim["name"] for claim in reports["claims"]["claims"]} == {"over_confidence", "hallucination"}
 
 
 def test_later_notebooks_say_what_to_run_first(tmp_path):

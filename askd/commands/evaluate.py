@@ -13,6 +13,7 @@ EXAMPLES = (
     "  askd evaluate --model tiny.en --manifest calls.csv --path-column wav --text-column said --out scores\n"
     "  askd evaluate --model tiny.en --manifest lectures.csv --how cut --out scores        # longer than 30 s\n"
     "  askd evaluate --model tiny.en --data scottish_street hub:fleurs --clips 200 --out scores\n"
+    "  askd evaluate --model tiny.en mine/ --manifest my.csv --calibration --nonspeech --out scores\n"
     "  askd evaluate --model tiny.en --data 'hub:some/corpus?text=sentence&speaker=client_id' --out scores\n"
     "then, without a model: askd score scores; askd compare scores:teacher scores:askd"
 )
@@ -39,6 +40,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="audio context: what the model wants (default), the clip's own length, or the full 30 s")
     p.add_argument("--how", choices=("auto", "sequential", "cut"), default="auto",
                    help="of recordings longer than 30 s: by the model's timestamps, or cut at quiet places (default: as it can)")
+    p.add_argument("--calibration", action="store_true", help="also ask how sure the model is of each token of the references")
+    p.add_argument("--nonspeech", nargs="?", const="full", choices=("small", "full"),
+                   help="also play silence, noise and tones (64 sounds; small: 8) and keep what is written")
     p.add_argument("--out", required=True, help="folder for wer.json and hypotheses")
 
 
@@ -65,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
         clips = [clip for source in args.data for clip in scored_clips(source, args.role, args.clips, **options)]
     frames = {"model": "model", "clip": None, "full": FULL_CONTEXT}[args.frames]
     report = evaluate_models(
-        models, clips, args.out, args.batch_size, args.skip_bad, frames=frames, how=args.how, max_new_tokens=args.max_new_tokens
+        models, clips, args.out, args.batch_size, args.skip_bad, frames=frames, how=args.how, max_new_tokens=args.max_new_tokens,
+        calibration=args.calibration, nonspeech=args.nonspeech,
     )
     _show(report, Path(args.out))
 
