@@ -4,7 +4,7 @@ r"""Intervals for everything that is measured on utterances: one set of resample
     teacher = draws.ratio(errors["teacher"], words)           # macro WER in percent
     student = draws.ratio(errors["askd"], words)
     difference = student - teacher                            # paired: both heard the same resamples
-    print(verdict(difference, "ASKD", "the teacher"))
+    print(in_words(difference.point, difference.ci(), "ASKD", "the teacher", p=difference.p_value()))
 
 Bootstrap (Bisani & Ney 2004), stratified by domain: in each resample every domain keeps its number of blocks, drawn with
 replacement. A block is a speaker where a domain has at least ``MIN_BLOCKS`` of them, since a speaker's utterances are not
@@ -13,7 +13,7 @@ fewer than ten, an interval speaks of new utterances by the same voices.
 
 With S training seeds the mean over seeds moves as well, by Student's t with S - 1 degrees of freedom times its standard error,
 for all methods by the same draws, so that differences stay paired. Seeds themselves are not resampled: means of two to five take
-few values, and their percentiles held the truth in 65 to 85 of 100 simulations instead of 95.
+few values, and their percentiles hold the truth too rarely.
 """
 
 import zlib
@@ -235,19 +235,12 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def verdict(difference: Estimate, a: str, b: str, less: str = "makes fewer errors than", more: str = "makes more errors than",
-            unit: str = "points", digits: int = 2) -> str:
-    """What the interval of ``a`` minus ``b`` allows one to say.
-
-    >>> verdict(Estimate(-1.0, np.linspace(-3, 1, 101)), "ASKD", "CE only")
-    'ASKD and CE only cannot be told apart: between 2.90 points fewer and 0.90 more (-1.00, 95 % CI [-2.90, +0.90])'
-    """
-    return in_words(difference.point, difference.ci(), a, b, less, more, unit, digits, difference.p_value())
-
-
 def in_words(delta: float, ci95: Sequence[float], a: str, b: str, less: str = "makes fewer errors than",
              more: str = "makes more errors than", unit: str = "points", digits: int = 2, p: float | None = None) -> str:
-    """`verdict` of a difference that stands in a report, with its p-value.
+    """What the interval of ``a`` minus ``b`` allows one to say; with the p-value also whether there is enough to say it.
+
+    >>> in_words(-1.0, [-2.9, 0.9], "ASKD", "CE only")
+    'ASKD and CE only cannot be told apart: between 2.90 points fewer and 0.90 more (-1.00, 95 % CI [-2.90, +0.90])'
 
     >>> in_words(-5.2, [-7.4, -2.2], "ASKD", "constant KD", digits=1)
     'ASKD makes fewer errors than constant KD (-5.2 points, 95 % CI [-7.4, -2.2])'

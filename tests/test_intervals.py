@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from askd.intervals import MIN_BLOCKS, Draws, Estimate, by_split, compared, holm, in_words, verdict
+from askd.intervals import MIN_BLOCKS, Draws, Estimate, by_split, compared, holm, in_words
+
+
+def say(difference, *words):
+    """What is said of a difference with its own interval and p-value."""
+    return in_words(difference.point, difference.ci(), *words, p=difference.p_value())
 
 
 def rows(utterances: int, domain: str = "a", speakers: int | None = None) -> list[dict]:
@@ -50,7 +55,7 @@ def test_a_domain_without_words_is_left_out_of_the_mean():
 def test_nothing_to_count_is_undefined_and_says_so(pooled):
     found = Draws(rows(3), 100).ratio(np.ones(3), np.zeros(3), pooled=pooled)
     assert found.rounded() is None and found.p_value() == 1.0 and np.isnan(found.ci()).all()
-    assert "nothing to count" in verdict(found - found, "A", "B")
+    assert "nothing to count" in say(found - found, "A", "B")
 
 
 def test_no_domain_is_undefined():
@@ -418,15 +423,15 @@ def test_splits_and_rows_of_comparisons():
 )
 def test_verdict(low, high, says):
     found = Estimate((low + high) / 2, np.r_[[low] * 100, (low + high) / 2, [high] * 100])
-    assert verdict(found, "A", "B") == says == in_words(found.point, found.ci(), "A", "B")
+    assert say(found, "A", "B") == says == in_words(found.point, found.ci(), "A", "B")
 
 
 def test_verdict_of_other_measures():
-    found = verdict(Estimate(-2.0, np.full(99, -2.0)), "A", "B", "repeats less than", "repeats more than", "words", 1)
+    found = say(Estimate(-2.0, np.full(99, -2.0)), "A", "B", "repeats less than", "repeats more than", "words", 1)
     assert found == "A repeats less than B (-2.0 words, 95 % CI [-2.0, -2.0])"
 
 
 def test_an_interval_that_ends_at_zero_is_said_without_a_sign():
     """Errors in few utterances only: many resamples have no difference at all, and none has one the other way."""
-    said = verdict(Estimate(1.0, np.r_[np.zeros(10), np.ones(90)]), "A", "B")
+    said = say(Estimate(1.0, np.r_[np.zeros(10), np.ones(90)]), "A", "B")
     assert said.startswith("A and B cannot be told apart: between 0.00 points fewer and 1.00 more")
