@@ -6,7 +6,7 @@
 >>> askd.METHODS["askd"].weights(0.3)
 Weights(label=0.6, teacher=0.4, self_teacher=0.0)
 
-Importing costs nothing: names below are loaded on first use. Recipes: `askd.curriculum.METHODS`; losses:
+Importing costs nothing: names below are loaded on first use. Recipes: `askd.methods.METHODS`; losses:
 `askd.losses`; schedules: `askd.schedules`; speech: `askd.domains`; training: `askd.training`.
 """
 
@@ -19,7 +19,7 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 __version__ = "0.1.0"
 
 _WHERE = {
-    "load_teacher": "teacher", "make_student": "student", "Curriculum": "curriculum", "METHODS": "curriculum",
+    "load_teacher": "teacher", "make_student": "student", "Curriculum": "curriculum", "METHODS": "methods",
     "TrainConfig": "trainconfig", "train": "training", "transcribe": "decoding", "load_clips": "domains",
     "hypotheses": "evaluation", "wer_report": "wer", "Run": "runs", "AskdError": "errors",
 }

@@ -25,8 +25,8 @@ from collections.abc import Mapping
 
 from askd.blindspots import PAIRS
 from askd.intervals import holm, in_words
+from askd.methods import DESCRIBED, named
 from askd.notebook import table
-from askd.runs import DESCRIBED, named
 from askd.wer import shown
 
 WORDS = {  # claim -> what is said of a when its number is lower, and higher

@@ -6,6 +6,7 @@ import os
 import sys
 
 from askd.commands import (
+    ablate,
     compare,
     data,
     distill,
@@ -22,8 +23,8 @@ from askd.commands import (
 from askd.errors import AskdError
 
 COMMANDS = {
-    "reproduce": reproduce, "data": data, "pseudolabel": pseudolabel, "train": train, "distill": distill, "runs": runs,
-    "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "publish": publish,
+    "reproduce": reproduce, "ablate": ablate, "data": data, "pseudolabel": pseudolabel, "train": train, "distill": distill,
+    "runs": runs, "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "publish": publish,
 }
 EXAMPLES = {name: command.EXAMPLES for name, command in COMMANDS.items()}
 

@@ -25,7 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from askd import packages, synthesis
-from askd.clips import Clip
+from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ
+from askd.channels import get_channel
+from askd.clips import Clip, make_clip
 from askd.errors import AskdError, UnknownName, pick
 from askd.files import data_dir
 from askd.recordings import of_role, record_clip, usable_clips
@@ -55,7 +57,7 @@ class Domain:
     citation: str = ""
     voices: tuple[str, ...] = ()  # synthetic: spoken in turn
     talkers: tuple[str, ...] = ()  # synthetic: voices that may be heard behind the speaker
-    channel: str = ""  # synthetic: a name in askd.channels
+    channel: str = ""  # a name in askd.channels; of recordings: what they are heard through
     topics: tuple[str, ...] = ()  # synthetic: files in data/sentences
     lane: int = 0  # synthetic and in_domain: its turn in the numbering of training texts,
     lanes: int = 1  # which it shares with so many domains
@@ -72,6 +74,10 @@ class Domain:
         ):
             if value not in known:
                 raise AskdError(f"domain {self.name}: {field} must be one of {', '.join(known)}, not {value!r}")
+        if self.real and self.channel:
+            get_channel(self.channel)
+            if self.channel in synthesis.WITH_TALKERS:
+                raise AskdError(f"domain {self.name}: channel {self.channel} needs other talkers, which recordings have not")
         needed = {"synthetic": self.voices, "folder": self.corpus or self.path, "hub": self.hub, "package": True}
         if not needed[self.source]:
             raise AskdError(f"domain {self.name}: source {self.source} needs voices, a corpus or path, or hub")
@@ -262,9 +268,26 @@ def _drawn(found: Sequence[Record], clips: int | None, seed: int, name: str) -> 
 
 
 def _clip(domain: Domain, record: Record) -> Clip:
-    """The clip of a record, its text in sentence case where the domain says so."""
+    """The clip of a record, its text in sentence case where the domain says so, heard through the domain's channel."""
     if domain.casing == "sentence":
         from askd.folders import sentence_case
 
-        return record_clip(domain.name, replace(record, text=sentence_case(record.text)))
-    return record_clip(domain.name, record)
+        record = replace(record, text=sentence_case(record.text))
+    clip = record_clip(domain.name, record)
+    return _heard(domain, clip) if domain.channel else clip
+
+
+def _heard(domain: Domain, clip: Clip) -> Clip:
+    """The clip through the domain's channel, kept in the cache; what is drawn depends on domain and recording alone."""
+    key = {"sha256": clip.sha256, "channel": domain.channel, "version": synthesis.RECIPE_VERSION,
+           "engines": synthesis.engine_versions(), "about": (clip.id, clip.speaker, clip.text)}
+
+    def make() -> np.ndarray:
+        rng = np.random.default_rng([zlib.crc32(domain.name.encode()), int(clip.sha256[:15], 16)])
+        return get_channel(domain.channel)(clip.samples(), rng, _nobody)[: int(MAX_AUDIO_S * SAMPLING_RATE_HZ)]
+
+    return make_clip(domain.name, key, clip.id, clip.speaker, clip.text, make)
+
+
+def _nobody(rng: np.random.Generator) -> np.ndarray:
+    raise AssertionError("channels with other talkers are refused for recordings")

@@ -19,6 +19,7 @@ SHAPES = {"tiny": (384, 4), "base": (512, 6), "small": (768, 12), "medium": (102
 GPU_TFLOPS = 400.0  # bf16 that training reaches on an H100: 40 % of its 989. An assumption; ours
 USD_PER_GPU_HOUR = 3.0  # an assumption; ours
 FIXED_GB = 1.5  # CUDA context and kernels. An assumption; ours
+CHUNK = 256  # tokens whose logits exist at once (askd/chunks.py)
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def estimate(
     online = curriculum.needs_teacher and config.targets == "online"
     shared = config.freeze_encoder and config.context == "full" and config.encoder_layers is None
     teacher_step = (0 if shared else asked.encoder) + asked.decoder + asked.vocabulary if online else 0.0
-    teacher_steps = config.steps * (curriculum.switch if curriculum.lambda_end == 0 and curriculum.schedule != "constant" else 1)
+    teacher_steps = config.steps * (curriculum.switch if curriculum.lambda_end == 0 else 1)
     own = forward_flops(student, batch, frames, tokens, batch * tokens)
     self_step = sum(own) - (own.encoder if config.freeze_encoder else 0) if curriculum.needs_self_teacher else 0.0
     self_steps = config.steps * (1 - curriculum.switch)
@@ -133,5 +134,5 @@ def _gigabytes(large, student, config, frames: int, tokens: int) -> float:
     rows, inputs, d = config.micro_batch * frames / 2, config.micro_batch * tokens, student.d_model
     kept = 1 if config.gradient_checkpointing else 17  # tensors of width d that a layer keeps, 2 bytes each
     layers = (0 if config.freeze_encoder else student.encoder_layers) * rows + student.decoder_layers * (inputs + rows / 4)
-    logits = 6 * 4 * inputs * student.vocab_size
+    logits = 6 * 4 * min(inputs, CHUNK) * student.vocab_size
     return (weights + 2 * kept * layers * d + logits) / 1e9 + FIXED_GB

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.ticker import LogLocator
 
 from askd.curriculum import Curriculum
-from askd.runs import DESCRIBED
+from askd.methods import DESCRIBED
 
 COLOURS = {
-    "teacher": "#555555", "ce_only": "#56B4E9", "constant_kd": "#E69F00", "decay_only": "#009E73",
-    "self_kd_only": "#CC79A7", "askd": "#D55E00",
-}
+    "teacher": "#555555", "ce_only": "#56B4E9", "label_smoothing": "#0072B2", "constant_kd": "#E69F00",
+    "distil_whisper_paper": "#999933", "distil_whisper_code": "#661100", "annealing_kd": "#332288", "ps_kd": "#7F3C8D",
+    "decay_only": "#009E73", "self_kd_only": "#CC79A7", "reversed": "#117733", "finetuned_teacher": "#003F5C", "askd": "#D55E00",
+}  # the rest of Okabe-Ito and Tol's muted colours: the two nearest are 13.5 apart in CIELAB, to the colour-blind as well
 
 
 def use_style() -> None:

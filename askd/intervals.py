@@ -282,11 +282,25 @@ def compared(
     return rows
 
 
-def by_split(domains: Collection[str], splits: Mapping[str, str]) -> dict[str, list[str]]:
+def by_split(
+    domains: Collection[str], splits: Mapping[str, str], real: Collection[str] | None = None
+) -> dict[str, list[str]]:
     """``in_domain``, ``out_of_domain`` and ``all`` -> their domains; splits without a domain are left out.
+
+    Args:
+        domains: all of them.
+        splits: ``in_domain`` or ``out_of_domain`` by domain.
+        real: those in which people speak; where there are others as well, ``real``, ``real_out_of_domain`` and ``synthetic``
+            are splits too.
 
     >>> by_split(["a", "b"], {"a": "in_domain", "b": "in_domain"})
     {'in_domain': ['a', 'b'], 'all': ['a', 'b']}
     """
     found = {name: [d for d in domains if splits[d] == name] for name in ("in_domain", "out_of_domain")}
-    return {name: chosen for name, chosen in (found | {"all": list(domains)}).items() if chosen}
+    found["all"] = list(domains)
+    spoken = [d for d in domains if d in (real or ())]
+    if 0 < len(spoken) < len(found["all"]):
+        found["real"] = spoken
+        found["real_out_of_domain"] = [d for d in spoken if splits[d] == "out_of_domain"]
+        found["synthetic"] = [d for d in domains if d not in spoken]
+    return {name: chosen for name, chosen in found.items() if chosen}

@@ -1,12 +1,13 @@
 r"""One optimiser step: student, optimiser, teacher and self-teacher on this process.
 
-    L(s) = w_label CE + w_teacher KL(teacher || student) + w_self KL(self || student)        askd/objective.py
+    L(s) = w_label CE + w_teacher D(teacher || student) + w_self D(self || student)          askd/objective.py
 
 The mean runs over all label tokens of the step, whether they come in one batch, in micro-batches one after the other, or
 on several processes at once.
 """
 
 import contextlib
+import copy
 import math
 from collections.abc import Sequence
 
@@ -16,20 +17,22 @@ from torch import nn
 from askd import losses, stepclock
 from askd.batches import Batch, collate
 from askd.bigteacher import place_teacher
+from askd.chunks import chunked_loss
 from askd.curriculum import Weights
 from askd.decoding import TAIL, use_clip_context
 from askd.errors import TrainingDiverged
 from askd.features import FULL_CONTEXT, encode
-from askd.objective import objective
+from askd.objective import States, objective
+from askd.pace import Pace
 from askd.schedules import linear
 from askd.selfteacher import SelfTeacher
 from askd.student import make_student
-from askd.targets import label_logits, teacher_targets, token_targets
+from askd.targets import label_states, teacher_targets, token_targets
 
 DEV_BATCH = 16  # clips
 
 
-class LabelLogits(nn.Module):
+class LabelStates(nn.Module):
     """The student as one module with one forward, so that accelerate can wrap it (DDP, autocast)."""
 
     def __init__(self, whisper, clock: stepclock.StepClock):
@@ -37,21 +40,21 @@ class LabelLogits(nn.Module):
         self.whisper, self.clock = whisper, clock
 
     def forward(self, batch: Batch, encoded: torch.Tensor | None = None) -> torch.Tensor:
-        """(N, V) logits of the label positions; ``encoded`` when the encoder has been at work already."""
+        """(N, d) states of the label positions; ``encoded`` when the encoder has been at work already."""
         if encoded is None:
             encoded = encode(self.whisper, batch.features)
             self.clock.mark("encoder")
             self.clock.mark_gradient(encoded, "decoder")
-        logits = label_logits(self.whisper, batch, encoded)
+        hidden = label_states(self.whisper, batch, encoded)
         self.clock.mark("decoder")
-        self.clock.mark_gradient(logits, "loss")
-        return logits
+        self.clock.mark_gradient(hidden, "loss")
+        return hidden
 
 
 class Learner:
     """What learns. All processes build the same one and see their own lanes."""
 
-    def __init__(self, config, teacher, examples, accelerator, progress: bool = False):
+    def __init__(self, config, teacher, examples, accelerator, progress: bool = False, epoch_steps: int = 1):
         """
         Args:
             config: `askd.trainconfig.TrainConfig`.
@@ -59,18 +62,24 @@ class Learner:
             examples: all training examples, for the cached targets; None when the teacher is asked online.
             accelerator: accelerate's, with its precision.
             progress: show a bar while the teacher answers.
+            epoch_steps: steps of one pass over the clips.
         """
         self.config, self.accelerator, self.curriculum = config, accelerator, config.curriculum()
         self.device, self.processes = accelerator.device, accelerator.num_processes
         self.autocast = torch.bfloat16 if accelerator.mixed_precision == "bf16" else None
         student = self._new_student(teacher)
+        self.start = {n: v.clone() for n, v in student.state_dict().items()} if config.start_share else {}
         self.targets = self.teacher = None
         if self.curriculum.needs_teacher:
             self._ask_teacher(teacher, examples, progress)
-        self.self_teacher = None
+        self.pace, self.self_teacher, self.average = Pace(), None, None
         if self.curriculum.needs_self_teacher:
-            self.self_teacher = SelfTeacher(student, self.curriculum.self_teacher, config.momentum)
+            self.self_teacher = SelfTeacher(student, self.curriculum.self_teacher, config.momentum, epoch_steps)
             self.self_teacher.model.to(self.device)
+        if config.final == "ema":
+            shared = self.self_teacher is not None and self.curriculum.self_teacher == "ema"
+            self.average = self.self_teacher if shared else SelfTeacher(student, "ema", config.momentum)
+            self.average.model.to(self.device)
         if config.gradient_checkpointing:
             student.gradient_checkpointing_enable({"use_reentrant": False})
         if config.compile:
@@ -83,7 +92,7 @@ class Learner:
         optimiser = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=config.weight_decay, fused=True)
         self.base_rates = [group["lr"] for group in optimiser.param_groups]
         self.clock = stepclock.StepClock(self.device)
-        self.model, self.optimiser = accelerator.prepare(LabelLogits(student, self.clock), optimiser)
+        self.model, self.optimiser = accelerator.prepare(LabelStates(student, self.clock), optimiser)
         self.listen()
 
     @property
@@ -118,6 +127,21 @@ class Learner:
         self.targets = teacher_targets(placed, examples, **options, progress=progress)
         teacher.to("cpu")
 
+    def final_student(self):
+        """The student that is kept: its weights of now or their average, with ``start_share`` of the start's."""
+        student = self.average.model if self.average else self.student
+        if not self.start:
+            return student
+        share, mixed = self.config.start_share, copy.deepcopy(student)
+        for name, value in mixed.named_parameters():  # a tied weight comes once
+            value.data.lerp_(self.start[name].to(value.device), share)
+        return mixed
+
+    def looked(self, dev_ce: float, step: int) -> None:
+        """A look at the dev clips after ``step`` steps: phase A may end."""
+        if self.curriculum.phase(step / self.config.steps, self.pace) == "A":
+            self.pace.looked(dev_ce, step / self.config.steps, self.curriculum.patience)
+
     def listen(self) -> None:
         """Training mode; a frozen encoder stays as it is for decoding, since it answers for the teacher too."""
         self.model.train()
@@ -129,6 +153,7 @@ class Learner:
         return {
             "student": self.student.state_dict(), "optimiser": self.optimiser.state_dict(),
             "self_teacher": self.self_teacher.model.state_dict() if self.self_teacher else None,
+            "average": self.average.model.state_dict() if self.average else None, "pace": self.pace.state(),
         }
 
     def load(self, state: dict) -> None:
@@ -137,6 +162,9 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.self_teacher is not None:
             self.self_teacher.model.load_state_dict(state["self_teacher"])
+        if self.average is not None:
+            self.average.model.load_state_dict(state["average"])
+        self.pace = Pace(**state["pace"])
 
     def _rate(self, step: int) -> float:
         """Linear warm-up to 1, then linear decay to 0 at the last step."""
@@ -145,14 +173,15 @@ class Learner:
             return (step + 1) / warmup
         return linear((step - warmup) / max(1, self.config.steps - warmup), 1.0, 0.0)
 
-    def _loss(self, batch: Batch, weights: Weights) -> tuple[torch.Tensor, dict[str, float]]:
-        encoded = targets = self_logits = None
+    def _loss(self, batch: Batch, weights: Weights, scale: float) -> tuple[torch.Tensor, dict[str, float]]:
+        encoded = targets = past = None
         with torch.no_grad(), self.accelerator.autocast():
             if self.config.freeze_encoder:  # one pass for all who hear with it
                 encoded = encode(self.student, batch.features)
                 self.clock.mark("encoder")
             if weights.self_teacher > 0:
-                self_logits = label_logits(self.self_teacher.model, batch, encoded)
+                model = self.self_teacher.model
+                past = States(label_states(model, batch, encoded), model.proj_out.weight)
         if weights.teacher > 0 and self.teacher is None:
             targets = self.targets.of(batch)
         elif weights.teacher > 0:
@@ -162,8 +191,10 @@ class Learner:
                 self.teacher, batch, self.config.top_k, self.config.temperature, self.autocast, encoded if same else None
             )
         self.clock.mark("teacher")
-        logits = self.model(batch, encoded)  # (N, V)
-        out = objective(logits, batch.flat_labels, weights, self.curriculum, self.config.temperature, targets, self_logits)
+        student = States(self.model(batch, encoded), self.student.proj_out.weight)
+        out = objective(
+            student, batch.flat_labels, weights, self.curriculum, self.config.temperature, targets, past, scale, self.autocast
+        )
         self.clock.mark("loss")
         return out
 
@@ -175,8 +206,11 @@ class Learner:
 
     def learn(self, step: int, batches: Sequence[Batch]) -> dict[str, float]:
         """One optimiser step; the loss is the mean over all its label tokens, however it is split over lanes and processes."""
-        progress = step / self.config.steps
-        weights, clock = self.curriculum.weights(progress), self.clock
+        progress, clock = step / self.config.steps, self.clock
+        weights, phase = self.curriculum.weights(progress, self.pace), self.curriculum.phase(progress, self.pace)
+        if weights.self_teacher > 0 and not self.self_teacher.ready(step):
+            weights = weights.without_self()
+        scale = self.curriculum.scale(progress)
         batches = [batch.to(self.device) for batch in batches]
         clock.mark("data")
         counts = [len(batch.flat_labels) for batch in batches]
@@ -187,7 +221,7 @@ class Learner:
             lane = self.accelerator.process_index + i * self.processes
             torch.manual_seed(self.config.seed + 1_000_003 * step + lane)  # where a teacher's config has dropout
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss, terms = self._loss(batch, weights)
+                loss, terms = self._loss(batch, weights, scale)
                 share = count / tokens
                 # DDP takes the mean over the processes, and this is one sum
                 self.accelerator.backward(loss * (share * self.processes))
@@ -206,11 +240,13 @@ class Learner:
             group["lr"] = base * self._rate(step)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        if self.self_teacher is not None:
-            self.self_teacher.follow(self.student, self.curriculum.phase(progress))
+        for follower in {id(f): f for f in (self.self_teacher, self.average) if f is not None}.values():
+            follower.follow(self.student, phase, step)
+        if "kl_teacher" in row:
+            self.pace.learnt(row["kl_teacher"])
         clock.mark("optimiser")
         return row | {
-            "grad_norm": norm, "rate": self._rate(step), "phase": self.curriculum.phase(progress),
+            "grad_norm": norm, "rate": self._rate(step), "phase": phase,
             "w_label": weights.label, "w_teacher": weights.teacher, "w_self": weights.self_teacher,
         }
 
@@ -226,8 +262,13 @@ class Learner:
         for chunk in chunks[self.accelerator.process_index :: self.processes]:
             batch = collate(examples, chunk, **padding).to(self.device)
             with self.accelerator.autocast():
-                logits = model(batch)
-            total += losses.cross_entropy(logits, batch.flat_labels).item() * len(batch.flat_labels)
+                hidden = model(batch)
+
+            def of_chunk(logits, rows, labels=batch.flat_labels):
+                return losses.cross_entropy(logits, labels[rows]), {}
+
+            loss, _ = chunked_loss(hidden, self.student.proj_out.weight, of_chunk, autocast=self.autocast)
+            total += loss.item() * len(batch.flat_labels)
             tokens += len(batch.flat_labels)
         self.listen()
         total, tokens = self._summed([total, tokens])

@@ -144,6 +144,7 @@ def _pocketsphinx() -> list[Record]:
 PACKAGED: dict[str, Callable[[], list[Record]]] = {
     "asterisk_wideband": lambda: _asterisk("asterisk-core-sounds-en-g722", G722),
     "asterisk_8khz": lambda: _asterisk("asterisk-core-sounds-en-wav", ".wav"),
+    "asterisk_street": lambda: _asterisk("asterisk-core-sounds-en-wav", ".wav"),  # askd.domains lets a street be heard
     "pocketsphinx": _pocketsphinx,
 }
 

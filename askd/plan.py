@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from askd.clips import Clip
-from askd.curriculum import get_method
 from askd.errors import AskdError, RunError
 from askd.files import read_json
+from askd.methods import get_method
 from askd.notebook import table
 from askd.owndata import HUB_CLIPS
 from askd.timings import Timings

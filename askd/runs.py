@@ -16,16 +16,9 @@ from askd.corpora import CorpusUnavailable
 from askd.domains import domain_names, get_domain, load_clips
 from askd.errors import AskdError, RunError
 from askd.files import project_dir, read_json, write_json
+from askd.methods import DESCRIBED, TRAINING
 from askd.packages import PackageUnavailable
 from askd.runinfo import git_state
-
-DESCRIBED = {"ce_only": "CE only", "constant_kd": "constant KD", "decay_only": "decay only", "self_kd_only": "self-KD only",
-             "askd": "ASKD"}  # how the methods are called in tables and figures
-
-
-def named(model: str) -> str:
-    """A model within a sentence: ``the teacher``, ``constant KD``, or its own name."""
-    return "the teacher" if model == "teacher" else DESCRIBED.get(model, model)
 
 
 @dataclass(frozen=True)
@@ -48,15 +41,21 @@ class Settings:
     precision: str = "fp32"
     training: dict = field(default_factory=dict)  # any other field of askd.trainconfig.TrainConfig
     seed: int = 0
+    clips_seed: int | None = None  # which training clips; None: drawn anew with every seed
 
     def __post_init__(self):
         object.__setattr__(self, "corpora", tuple(self.corpora))  # JSON and papermill give lists
         for name in self.corpora:
-            if get_domain(name).source not in ("folder", "hub"):
+            if name in default_domains() or not get_domain(name).real:
                 raise AskdError(f"settings: corpora: {name} is neither a public corpus of data/domains.yaml nor hub:ID")
         for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "corpus_train_clips", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
+
+
+def default_domains() -> list[str]:
+    """Domains of every run: all synthetic ones, and recordings of packages as they are."""
+    return [n for n in domain_names(source=("synthetic", "package")) if not (get_domain(n).real and get_domain(n).channel)]
 
 
 class Run:
@@ -101,7 +100,7 @@ class Run:
     def clips(self, role: str, progress: bool = False, skip_bad: bool = False) -> list[Clip]:
         """Training, dev or test clips of all domains of the run. Domains that cannot be had here are named and left out.
 
-        The seed draws training clips alone: whatever it is, all runs are judged on the same clips.
+        The seed (or ``clips_seed``) draws training clips alone: whatever it is, all runs are judged on the same clips.
 
         Raises:
             RunError: the run wants public corpora and none of them is there.
@@ -114,7 +113,8 @@ class Run:
             kind = {"train": "corpus_train_clips", "dev": "dev_clips", "test": "real_clips"} if domain.real else {}
             count = getattr(settings, kind.get(role, f"{role}_clips"))
             try:
-                seed = settings.seed if role == "train" else 0
+                drawn = settings.seed if settings.clips_seed is None else settings.clips_seed
+                seed = drawn if role == "train" else 0
                 clips += load_clips(domain, role, count, seed, progress=progress, skip_bad=skip_bad)
             except (PackageUnavailable, CorpusUnavailable) as error:
                 print(f"left out: {domain.name}: {error}")
@@ -124,7 +124,7 @@ class Run:
         return clips
 
     def _domains(self) -> list:
-        return [get_domain(name) for name in (*domain_names(source=("synthetic", "package")), *self.settings().corpora)]
+        return [get_domain(name) for name in (*default_domains(), *self.settings().corpora)]
 
     def splits(self) -> dict[str, str]:
         """``in_domain`` of domains whose training clips the run's students saw, ``out_of_domain`` of the others."""
@@ -177,7 +177,7 @@ def train_config(s: Settings, method: str, **changes):
         method=method, decoder_layers=s.decoder_layers, steps=s.steps, batch_size=s.batch_size, encoder_lr=s.encoder_lr,
         decoder_lr=s.decoder_lr, precision=s.precision, seed=s.seed, dev_every=every, checkpoint_every=max(25, every),
     )
-    return TrainConfig(**values | s.training | changes)
+    return TrainConfig(**values | s.training | TRAINING.get(method, {}) | changes)
 
 
 def provenance(settings: Settings | None = None) -> dict:

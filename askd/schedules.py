@@ -56,8 +56,17 @@ def sigmoid(s: float, start: float, end: float, steepness: float = 10.0) -> floa
     return _between(start, end, (1 / (1 + math.exp(-steepness * (_clamp(s) - 0.5))) - low) / (high - low))
 
 
+def adaptive(s: float, start: float, end: float) -> float:
+    """Linear in ``s``, which here is not time: it is the share of the gap to the teacher that the student has closed.
+
+    `askd.pace.Pace` measures it, as 1 - (smallest EMA of the teacher's divergence so far) / (the first one), so that it never
+    falls back. *Ours*: the abstract of arXiv 2601.19919 says "adaptive" and not what to.
+    """
+    return _between(start, end, _clamp(s))
+
+
 SCHEDULES: dict[str, Schedule] = {
-    function.__name__: function for function in (constant, linear, cosine, exponential, step, sigmoid)
+    function.__name__: function for function in (constant, linear, cosine, exponential, step, sigmoid, adaptive)
 }
 
 

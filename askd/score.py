@@ -21,9 +21,10 @@ from pathlib import Path
 from askd.errors import AskdError, RunError
 from askd.files import read_json, write_json
 from askd.intervals import Draws
+from askd.methods import DESCRIBED
 from askd.panel import Rows
 from askd.rows import meta_path, read_rows
-from askd.runs import DESCRIBED, Run, Settings, provenance
+from askd.runs import Run, Settings, provenance
 
 PARTS = ("wer", "blindspots", "hallucination", "confidence", "calibration", "nonspeech", "claims")
 KINDS = ("hypotheses", "forced", "nonspeech")

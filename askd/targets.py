@@ -81,15 +81,20 @@ def weights_digest(model) -> str:
     return state.hexdigest()[:16]
 
 
-def label_logits(model, batch: Batch, encoded: Tensor | None = None) -> Tensor:
-    """Logits of the label positions only, (N, V): the vocabulary projection never sees prompt or padding."""
+def label_states(model, batch: Batch, encoded: Tensor | None = None) -> Tensor:
+    """The decoder's last hidden states at the label positions only, (N, d), before the vocabulary projection."""
     encoded = encode(model, batch.features) if encoded is None else encoded
     # one row of positions for all: with B of them, several threads add up their gradients in an order that varies
     places = torch.arange(batch.decoder_ids.shape[1], device=batch.decoder_ids.device)[None]  # (1, L)
     hidden = model.model.decoder(
         input_ids=batch.decoder_ids, position_ids=places, encoder_hidden_states=encoded, use_cache=False
     )[0]  # (B, L, d)
-    return model.proj_out(hidden[batch.labels != IGNORE])
+    return hidden[batch.labels != IGNORE]
+
+
+def label_logits(model, batch: Batch, encoded: Tensor | None = None) -> Tensor:
+    """Logits of the label positions only, (N, V): the vocabulary projection never sees prompt or padding."""
+    return model.proj_out(label_states(model, batch, encoded))
 
 
 @torch.no_grad()  # not inference_mode: the student's gradient passes through the divergence
@@ -109,7 +114,7 @@ def token_targets(
         if encoded is None:
             encoded = encode(teacher, pad_features(batch.features, FULL_CONTEXT))
         logits = label_logits(teacher, batch, encoded).float()  # (N, V)
-    ids, log_kept, log_rest = topk_log_probs(logits, k, temperature)
+    ids, log_kept, log_rest = topk_log_probs(logits, k, temperature, labels)
     label_log_prob = logits.gather(1, labels[:, None])[:, 0] - logits.logsumexp(-1)
     return TokenTargets(ids, log_kept, log_rest, label_log_prob, ids[:, 0] == labels)
 
@@ -140,7 +145,7 @@ def teacher_targets(
         for start in range(0, len(examples), PART):
             part = examples[start : start + PART]
             told = [(e.clip.sha256, e.tokens) for e in part]
-            key = digest(["targets 1", FEATURES, weights, k, temperature, str(autocast), told], 20)
+            key = digest(["targets 2", FEATURES, weights, k, temperature, str(autocast), told], 20)
             path = cache_dir() / "targets" / f"{key}.safetensors"
             if processes == 1 or start // PART % processes == process:
                 parts.append(_kept(path) or _computed(path, teacher, part, k, temperature, batch_size, autocast))

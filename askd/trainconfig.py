@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 
-from askd.curriculum import Curriculum, get_method
+from askd.curriculum import Curriculum
 from askd.errors import AskdError
+from askd.methods import get_method
 
 RUNTIME = ("checkpoint_every", "workers", "track")  # settings that change nothing in the student
 
@@ -20,7 +21,7 @@ class TrainConfig:
         AskdError: a field out of range, named.
     """
 
-    method: str = "askd"  # a name in askd.curriculum.METHODS
+    method: str = "askd"  # a name in askd.methods.METHODS
     overrides: dict = field(default_factory=dict)  # fields of Curriculum to change, e.g. {"schedule": "cosine"}
     decoder_layers: int | tuple[int, ...] | None = 2
     encoder_layers: int | tuple[int, ...] | None = None
@@ -37,6 +38,9 @@ class TrainConfig:
     temperature: float = 2.0  # distil-whisper
     top_k: int = 64
     momentum: float = 0.99  # of the EMA self-teacher
+    final: str = "last"  # which weights are the student at the end: last: of the last step; ema: their moving average
+    start_share: float = 0.0  # of the start's weights mixed into the student at the end (WiSE-FT, arXiv 2109.01903)
+    spec_augment: bool = False  # mask bands and stretches of what the student hears (SpecAugment, arXiv 1904.08779)
     context: str = "clip"  # what the student hears: clip: its own length; full: 30 s, as Whisper and distil-whisper
     pad_s: tuple[float, float] = (0.2, 2.0)  # random trailing silence of the clip's context, seconds
     targets: str = "cached"  # the teacher's answers: cached: once for all runs; online: in every step (distil-whisper)
@@ -47,6 +51,7 @@ class TrainConfig:
     seed: int = 0
     checkpoint_every: int = 50  # steps
     dev_every: int = 25  # steps
+    dev_wer_every: int = 0  # steps between transcripts of the dev clips; 0: none. It takes longer than their cross-entropy
     workers: int = 1  # processes that read ahead
     track: str = "tensorboard"  # where curves go: tensorboard, wandb, mlflow, several with commas, or none
 
@@ -60,15 +65,16 @@ class TrainConfig:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise AskdError(f"{name} must be positive, not {getattr(self, name)}")
-        for name in ("weight_decay", "seed", "workers"):
+        for name in ("weight_decay", "seed", "workers", "dev_wer_every"):
             if getattr(self, name) < 0:
                 raise AskdError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("warmup", "momentum"):
+        for name in ("warmup", "momentum", "start_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise AskdError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
         if len(self.pad_s) != 2 or not 0 <= self.pad_s[0] <= self.pad_s[1]:
             raise AskdError(f"pad_s must be two lengths in seconds, the shorter first, not {self.pad_s}")
         choices = {"precision": ("auto", "fp32", "bf16"), "context": ("clip", "full"), "targets": ("cached", "online"),
+                   "final": ("last", "ema"),
                    "teacher_memory": ("full", "8bit", "offload", "fsdp")}
         for name, known in choices.items():
             if getattr(self, name) not in known:

@@ -7,6 +7,7 @@ So the number of processes and of workers, and where a run was resumed, change n
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from askd.batches import Batch, batch_plan, collate
 from askd.errors import AskdError
 from askd.features import FULL_CONTEXT
+from askd.specaugment import masked
 
 AHEAD = 4  # micro-batches each worker has ready. Ours
 
@@ -25,6 +27,7 @@ class StoredData:
     def __init__(self, examples: Sequence, batch_size: int, micro_batch_size: int, steps: int, seed: int):
         self._examples, self.micro_batch_size = examples, micro_batch_size
         self.plan = batch_plan([e.frames for e in examples], batch_size, steps, seed)
+        self.epoch_steps = len(examples) // batch_size
 
     def batch(self, step: int, lane: int, **padding) -> Batch:
         """One micro-batch; ``padding`` as in `askd.batches.collate`."""
@@ -37,6 +40,7 @@ class StreamedData:
 
     def __init__(self, stream):
         self._stream = stream
+        self.epoch_steps = stream.rows // (stream.lanes * stream.micro_batch_size)
 
     def batch(self, step: int, lane: int, **padding) -> Batch:
         """One micro-batch; ``padding`` as in `askd.batches.collate`."""
@@ -61,12 +65,15 @@ def open_stream(domains: Sequence, model, processor, config, skip_bad: bool = Fa
 class _MicroBatches(Dataset):
     """Micro-batches of this process by (step, lane)."""
 
-    def __init__(self, data, context: str, pad_s: tuple[float, float], seed: int):
-        self.data, self.context, self.pad_s, self.seed = data, context, pad_s, seed
+    def __init__(self, data, context: str, pad_s: tuple[float, float], seed: int, spec_augment: bool = False):
+        self.data, self.context, self.pad_s, self.seed, self.spec_augment = data, context, pad_s, seed, spec_augment
 
     def __getitem__(self, place: tuple[int, int]) -> Batch | AskdError:
         try:
-            return self._batch(*place)
+            batch = self._batch(*place)
+            if self.spec_augment:
+                batch = replace(batch, features=masked(batch.features, np.random.default_rng([self.seed, 2, *place])))
+            return batch
         except AskdError as error:  # raised in the parent: on its way a worker's traceback would be wrapped around it
             return error
 
@@ -92,7 +99,8 @@ def lanes_of(lanes: int, process: int, processes: int) -> range:
 
 
 def step_batches(
-    data, lanes: Sequence[int], first: int, steps: int, context: str, pad_s: tuple[float, float], seed: int, workers: int
+    data, lanes: Sequence[int], first: int, steps: int, context: str, pad_s: tuple[float, float], seed: int, workers: int,
+    spec_augment: bool = False,
 ) -> Iterator[list[Batch]]:
     """The micro-batches of steps ``first`` .. ``steps`` - 1, read ahead by up to ``workers`` processes.
 
@@ -106,7 +114,7 @@ def step_batches(
     places = [(step, lane) for step in range(first, steps) for lane in lanes]
     more = {"prefetch_factor": AHEAD, "multiprocessing_context": "fork"} if workers else {}
     loader = iter(DataLoader(
-        _MicroBatches(data, context, pad_s, seed), batch_size=None, sampler=places, num_workers=workers,
+        _MicroBatches(data, context, pad_s, seed, spec_augment), batch_size=None, sampler=places, num_workers=workers,
         pin_memory=torch.cuda.is_available(), **more,
     ))
     for _ in range(first, steps):

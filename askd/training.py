@@ -28,6 +28,7 @@ from askd import runinfo, stepclock
 from askd.batches import make_examples
 from askd.checkpoints import load_checkpoint, save_checkpoint
 from askd.clips import Clip
+from askd.devwer import dev_wer
 from askd.errors import AskdError, RunError
 from askd.files import digest, only_writer, read_json, replacing, write_json
 from askd.learner import Learner
@@ -65,7 +66,7 @@ def train(
         RunError: another process writes to ``out``.
     """
     out, everyone = Path(out), all_processes()
-    _check(config, clips, everyone)
+    _check(config, clips, everyone, dev_clips)
     recorded = what_decides(config, teacher, clips, dev_clips)
     if everyone.is_main_process:
         _make_room(out, recorded)
@@ -100,8 +101,10 @@ def what_decides(config: TrainConfig, teacher, clips, dev_clips: Sequence[Clip] 
     }
 
 
-def _check(config: TrainConfig, clips, everyone) -> None:
+def _check(config: TrainConfig, clips, everyone, dev_clips: Sequence[Clip]) -> None:
     """Complain before anything is moved or written."""
+    if config.curriculum().switch_by == "plateau" and not dev_clips:
+        raise AskdError("switch_by plateau looks at dev clips, and there are none: give some, or switch_by=step")
     lanes_of(config.lanes, everyone.process_index, everyone.num_processes)
     check_trackers(config.track)
     if isinstance(clips, Sequence):
@@ -159,7 +162,7 @@ class _Trainer:
             self.data = StreamedData(clips)
         else:
             self.data = StoredData(examples, config.batch_size, config.micro_batch, config.steps, config.seed)
-        self.learner = Learner(config, teacher, examples, self.accelerator, progress)
+        self.learner = Learner(config, teacher, examples, self.accelerator, progress, self.data.epoch_steps)
         self.step, self.best = 0, math.inf
         state = load_checkpoint(out)
         if state is not None:
@@ -182,7 +185,8 @@ class _Trainer:
         start_trackers(self.accelerator, self.out, config.recorded())
         clock = self.learner.clock
         batches = step_batches(
-            self.data, self.lanes, self.step, config.steps, config.context, config.pad_s, config.seed, config.workers
+            self.data, self.lanes, self.step, config.steps, config.context, config.pad_s, config.seed, config.workers,
+            config.spec_augment,
         )
         name = f"{config.method} {self.precision}" + (f" x{self.processes}" if self.processes > 1 else "")
         with open_logs(self.out, self.accelerator.is_main_process) as (metrics, speed), tqdm(
@@ -196,7 +200,11 @@ class _Trainer:
                 row = {"step": self.step, **row}
                 if self.dev and (self.step % config.dev_every == 0 or self.step == config.steps):
                     row["dev_ce"] = self.learner.cross_entropy(self.dev)
+                    self.learner.looked(row["dev_ce"], self.step)
                     self._keep_best(row["dev_ce"])
+                every = config.dev_wer_every
+                if self.dev and every and (self.step % every == 0 or self.step == config.steps):
+                    row["dev_wer"] = dev_wer(self.learner.student, self.processor, [e.clip for e in self.dev])
                 metrics({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
                 speed({"step": self.step} | {k: round(v, 5) for k, v in seconds.items()})
                 rate = config.batch_size / seconds["seconds"]
@@ -224,7 +232,7 @@ class _Trainer:
                     write_json(scratch / "best.json", {"step": self.step, "dev_ce": dev_ce})
 
     def _finish(self) -> None:
-        save_model(self.learner.student, self.processor, self.out)
+        save_model(self.learner.final_student(), self.processor, self.out)
         rows = read_speed(self.out)
         write_json(self.out / "finished.json", {
             "steps": self.step, "precision": self.precision, "processes": self.processes, "shares": stepclock.shares(rows),

@@ -2,7 +2,7 @@ r"""``wer.json``: word error rates of all models per domain, with intervals, and
 
     report = wer_report({"teacher": rows_t, "askd": rows_a}, [("askd", "teacher")])
     report["models"]["askd"]["domains"]["formant_noise"]["wer"], ["wer_ci95"]
-    report["comparisons"]          # in-domain, out-of-domain and all: delta, ci95, p, in_words
+    report["comparisons"]          # in-domain, out-of-domain, all; real and synthetic speech: delta, ci95, p, in_words
     report["domain_comparisons"]   # domain by domain: delta, ci95, p, p_holm
 
 Several training seeds of a method are given as a list of row lists; counts are summed over them, so a WER is the mean over
@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from askd.domains import all_domains
 from askd.intervals import Draws, Estimate, by_split, compared, holm, in_words
+from askd.methods import DESCRIBED, named
 from askd.panel import Rows, per_seed, same_utterances
-from askd.runs import DESCRIBED, named
 from askd.scoring import WordErrors, domain_table, macro, scorer_name, word_errors
 
 
@@ -43,6 +43,12 @@ def declared_splits(domains: Collection[str]) -> dict[str, str]:
     return {name: known[name].split if name in known else "out_of_domain" for name in domains}
 
 
+def real_domains(domains: Collection[str]) -> list[str]:
+    """Those in which people speak: recordings, and what is not declared, since only recordings need no declaration."""
+    known = all_domains()
+    return [name for name in domains if name not in known or known[name].real]
+
+
 def wer_report(
     rows: Mapping[str, Rows | Sequence[Rows]], pairs: Sequence[tuple[str, str]] | None = None,
     roles: Mapping[str, str] | None = None, splits: Mapping[str, str] | None = None, resamples: int = 10_000,
@@ -67,7 +73,7 @@ def wer_report(
     first = per_seed(next(iter(rows.values())))[0]
     draws = draws or Draws(first, resamples)
     splits = splits or declared_splits(draws.places)
-    by = by_split(list(draws.places), splits)
+    by = by_split(list(draws.places), splits, real_domains(draws.places))
     counts = {name: [_errors(seed_rows) for seed_rows in per_seed(given)] for name, given in rows.items()}
 
     def of(name: str, domains: Collection[str] | None) -> Estimate:
@@ -102,9 +108,16 @@ def _model(seeds: list[Rows], role: str, splits: Mapping[str, str], by: Mapping[
         entry["utterances"] //= len(seeds)
         entry["wer_ci95"] = (of(name, [domain]).rounded() or {}).get("ci95")
     return {
-        "role": role, "seeds": len(seeds), "domains": table, "macro": macro(table), "macro_cer": macro(table, "cer"),
+        "role": role, "seeds": len(seeds), "domains": table, "macro": _macros(table, by), "macro_cer": _macros(table, by, "cer"),
         "macro_ci95": {split: (of(name, domains).rounded() or {}).get("ci95") for split, domains in by.items()},
     }
+
+
+def _macros(table: Mapping[str, Mapping], by: Mapping[str, Collection[str]], rate: str = "wer") -> dict[str, float | None]:
+    """`askd.scoring.macro`, and the same mean of the other splits."""
+    found = macro(table, rate)
+    others = {split: {d: table[d] for d in domains} for split, domains in by.items() if split not in found}
+    return found | {split: macro(its, rate)["all"] for split, its in others.items()}
 
 
 def cell(value: float | None, ci95: Sequence[float] | None, digits: int = 1, signed: bool = False) -> str:

@@ -399,6 +399,15 @@ def test_holm_rejects_what_its_procedure_rejects(p_values, level):
     assert rejected == {name for name, p in adjusted.items() if p <= level}
 
 
+def test_real_and_synthetic_are_splits_where_there_are_both():
+    names, splits = ["a", "b", "c"], {"a": "in_domain", "b": "out_of_domain", "c": "out_of_domain"}
+    plain = by_split(names, splits)
+    assert by_split(names, splits, ["a", "c", "elsewhere"]) == plain | {
+        "real": ["a", "c"], "real_out_of_domain": ["c"], "synthetic": ["b"]}
+    assert by_split(names, splits, ["a"]) == plain | {"real": ["a"], "synthetic": ["b", "c"]}
+    assert by_split(names, splits, names) == by_split(names, splits, []) == plain
+
+
 def test_splits_and_rows_of_comparisons():
     where = rows(20, "a") + rows(20, "b") + rows(20, "silence")
     splits = by_split(["a", "b", "silence"], {"a": "in_domain", "b": "out_of_domain", "silence": "out_of_domain"})

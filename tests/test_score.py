@@ -259,10 +259,16 @@ def test_wer_report_by_hand():
             for d, h in (("neural_clean", "a b c x"), ("pocketsphinx", "a b"))]
     right = [row | {"hypothesis": row["reference"]} for row in rows]
     report = wer_report({"teacher": rows, "askd": right}, resamples=100)
-    assert report["models"]["teacher"]["macro"] == {"in_domain": 25.0, "out_of_domain": 50.0, "all": 37.5}
+    assert report["models"]["teacher"]["macro"] == {"in_domain": 25.0, "out_of_domain": 50.0, "all": 37.5, "real": 50.0,
+                                                    "real_out_of_domain": 50.0, "synthetic": 25.0}
+    assert report["models"]["teacher"]["macro_ci95"]["real"] == [50.0, 50.0]
     assert report["models"]["teacher"]["macro_cer"]["in_domain"] == pytest.approx(100 / 7, abs=1e-3)
     assert [(c["a"], c["b"], c["split"], c["delta"]) for c in report["comparisons"]] == [
-        ("askd", "teacher", "in_domain", -25.0), ("askd", "teacher", "out_of_domain", -50.0), ("askd", "teacher", "all", -37.5)]
+        ("askd", "teacher", split, delta) for split, delta in (
+            ("in_domain", -25.0), ("out_of_domain", -50.0), ("all", -37.5), ("real", -50.0), ("real_out_of_domain", -50.0),
+            ("synthetic", -25.0))]
+    recorded = [row | {"domain": "mine"} for row in rows]  # not declared: people speak, and nobody else
+    assert set(wer_report({"a": [recorded[0]]}, resamples=10)["models"]["a"]["macro"]) == {"in_domain", "out_of_domain", "all"}
     assert [(c["domain"], c["delta"], c["p_holm"]) for c in report["domain_comparisons"]] == [
         ("neural_clean", -25.0, 1.0), ("pocketsphinx", -50.0, 1.0)]  # one utterance proves nothing
     assert "too few utterances to tell ASKD from the teacher" in report["comparisons"][0]["in_words"]

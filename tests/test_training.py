@@ -14,8 +14,11 @@ from askd.batches import batch_plan, collate, make_examples
 from askd.clips import Clip
 from askd.decoding import context_frames
 from askd.errors import AskdError, CacheError, RunError, TrainingDiverged
+from askd.learner import Learner
 from askd.losses import IGNORE
-from askd.objective import objective
+from askd.methods import METHODS
+from askd.objective import States, objective
+from askd.specaugment import masked
 from askd.targets import label_logits, teacher_targets, token_targets
 from askd.teacher import load_teacher
 from askd.trainconfig import fast_precision
@@ -84,7 +87,7 @@ def test_cached_targets_are_the_teachers_own(toy, tiny_en, clips, tmp_path, monk
     with torch.inference_mode():
         logits = label_logits(toy, batch)
     labels = batch.labels[batch.labels != IGNORE]
-    _, kept, _ = losses.topk_log_probs(logits, 16, 2.0)
+    _, kept, _ = losses.topk_log_probs(logits, 16, 2.0, labels)
     torch.testing.assert_close(tokens.log_kept, kept, atol=2e-2, rtol=0)
     torch.testing.assert_close(tokens.label_log_prob, logits.log_softmax(-1).gather(1, labels[:, None])[:, 0], atol=1e-3, rtol=0)
     assert torch.equal(tokens.argmax_right, logits.argmax(-1) == labels)
@@ -125,27 +128,42 @@ def test_objective_is_the_weighted_sum(toy, tiny_en, clips):
     curriculum = config.curriculum()
     targets = teacher_targets(toy, examples, k=32)
     batch = collate(examples, [0, 1])
-    logits = torch.randn(int((batch.labels != IGNORE).sum()), 51864)
-    labels = batch.labels[batch.labels != IGNORE]
-    total, terms = objective(logits, labels, curriculum.weights(0.3), curriculum, 2.0, targets.of(batch))
+    labels = batch.flat_labels
+    student = States(torch.randn(len(labels), 8, requires_grad=True), torch.randn(51864, 8))  # 8: any width
+    told = targets.of(batch)
+    total, terms = objective(student, labels, curriculum.weights(0.3), curriculum, 2.0, told)
     assert set(terms) == {"ce", "kl_teacher"}
     assert total.item() == pytest.approx(0.6 * terms["ce"] + 0.4 * terms["kl_teacher"], rel=1e-5)
-    total, terms = objective(logits, labels, curriculum.weights(0.9), curriculum, 2.0, None, logits.clone())
+    logits = student.hidden @ student.weight.T
+    assert terms["ce"] == pytest.approx(losses.cross_entropy(logits, labels).item(), rel=1e-5)
+    kept = (told.ids, told.log_kept, told.log_rest, labels)
+    expected = losses.topk_distillation(logits, *kept, gate=told.gate("argmax"))
+    assert terms["kl_teacher"] == pytest.approx(expected.item(), rel=1e-5)
+    total, terms = objective(student, labels, curriculum.weights(0.9), curriculum, 2.0, None, student)
     assert set(terms) == {"ce", "kl_self"} and terms["kl_self"] == pytest.approx(0, abs=1e-5)
     assert total.item() == pytest.approx(0.5 * terms["ce"], rel=1e-5)
+    total.backward()
+    assert student.hidden.grad.abs().max() > 0
+    annealing = TrainConfig(method="annealing_kd").curriculum()
+    raw = [objective(student, labels, annealing.weights(0.1), annealing, 2.0, told, scale=s)[1]["kl_teacher"] for s in (0.1, 1.0)]
+    own = [losses.topk_distillation(logits, *kept, divergence="logit_mse", scale=s).item() for s in (0.1, 1.0)]
+    assert raw == pytest.approx(own, rel=1e-5) and raw[0] != raw[1]
 
 
 # ---- the loop ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["ce_only", "constant_kd", "decay_only", "self_kd_only", "askd"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_and_leaves_a_plain_whisper(method, toy, tiny_en, clips, tmp_path):
     out = train(TrainConfig(method=method, **FAST), toy, tiny_en.processor, clips, tmp_path / "run", clips[:4], progress=False)
     rows = read_metrics(out)
     assert [row["step"] for row in rows] == list(range(1, 9))
-    assert rows[-1]["ce"] < rows[0]["ce"] and "dev_ce" in rows[-1]  # the loss itself is another mixture at each step
-    assert ("kl_teacher" in rows[0]) == (method in ("constant_kd", "decay_only", "askd"))
-    assert ("kl_self" in rows[-1]) == (method in ("self_kd_only", "askd"))
+    learnt = [row["ce"] for row in rows if "ce" in row]  # the loss itself is another mixture at each step
+    assert learnt[-1] < learnt[0] and "dev_ce" in rows[-1]
+    curriculum = METHODS[method]
+    assert ("kl_teacher" in rows[0]) == (curriculum.weights(0).teacher > 0)
+    assert ("kl_teacher" in rows[-1]) == (curriculum.weights(7 / 8).teacher > 0)
+    assert ("kl_self" in rows[-1]) == (curriculum.weights(7 / 8).self_teacher > 0)
     model, processor = load_teacher(out)
     assert model.config.decoder_layers == 2 and context_frames(model) is None
     assert processor.tokenizer.decode([15496]) == "Hello"
@@ -159,6 +177,78 @@ def test_every_method_trains_and_leaves_a_plain_whisper(method, toy, tiny_en, cl
     before = (out / "model.safetensors").stat().st_mtime_ns
     train(TrainConfig(method=method, **FAST), toy, tiny_en.processor, clips, out, clips[:4], progress=False)
     assert (out / "model.safetensors").stat().st_mtime_ns == before  # finished: nothing is done again
+
+
+SWITCHING = {"schedule": "adaptive", "switch_by": "plateau", "patience": 1, "switch": 0.9}
+OTHER = {
+    "previous epoch": dict(method="ps_kd"), "adaptive, by plateau": dict(method="askd", overrides=SWITCHING),
+    "average at the end": dict(method="ce_only", final="ema", momentum=0.5, start_share=0.25, spec_augment=True),
+    "annealing": dict(method="annealing_kd"), "decoupled": dict(method="constant_kd", overrides={"divergence": "decoupled_kd"}),
+}
+
+
+@pytest.mark.parametrize("settings", OTHER.values(), ids=OTHER)
+def test_an_interrupted_run_of_any_method_ends_the_same(settings, toy, tiny_en, clips, tmp_path, monkeypatch):
+    """What paces a curriculum, and every copy of the student, is part of the checkpoint."""
+    config = TrainConfig(**FAST | dict(dev_every=2, steps=10, checkpoint_every=3) | settings)
+    whole = train(config, toy, tiny_en.processor, clips, tmp_path / "whole", clips[:4], progress=False)
+
+    def killed(learner, step, batches, learn=Learner.learn):
+        if step == 7:
+            raise KeyboardInterrupt
+        return learn(learner, step, batches)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Learner, "learn", killed)
+        train(config, toy, tiny_en.processor, clips, tmp_path / "killed", clips[:4], progress=False)
+    again = train(config, toy, tiny_en.processor, clips, tmp_path / "killed", clips[:4], progress=False)
+    assert read_metrics(again) == read_metrics(whole)
+    assert same_weights(weights_of(again), weights_of(whole))
+
+
+def test_the_previous_epoch_teaches_once_there_has_been_one(toy, tiny_en, clips, tmp_path):
+    config = TrainConfig(method="ps_kd", **FAST)  # 12 clips in batches of 4: three steps an epoch
+    rows = read_metrics(train(config, toy, tiny_en.processor, clips, tmp_path / "run", progress=False))
+    assert [row["w_self"] > 0 for row in rows] == [False] * 3 + [True] * 5
+    assert [row["w_label"] + row["w_self"] for row in rows] == pytest.approx([1] * 8)
+    assert rows[4]["w_self"] == pytest.approx(0.8 * 4 / 8)
+
+
+def test_the_average_and_a_share_of_the_start_are_what_is_saved(toy, tiny_en, clips, tmp_path):
+    plain = dict(FAST, method="ce_only", decoder_layers=4)
+    runs = {"last": {}, "mixed": {"start_share": 0.25}, "average": {"final": "ema", "momentum": 0.5}}
+    kept = {
+        run: weights_of(train(TrainConfig(**plain | changes), toy, tiny_en.processor, clips, tmp_path / run, progress=False))
+        for run, changes in runs.items()
+    }
+    start, name = toy.state_dict(), "model.decoder.layers.3.fc1.weight"
+    torch.testing.assert_close(kept["mixed"][name], 0.75 * kept["last"][name] + 0.25 * start[name])
+    assert torch.equal(kept["mixed"]["model.decoder.embed_tokens.weight"], start["model.decoder.embed_tokens.weight"])
+    moved = [(kept[run][name] - start[name]).norm() for run in ("average", "last")]
+    assert 0 < moved[0] < moved[1]  # it lags behind
+
+
+def test_dev_clips_are_transcribed_when_asked(toy, tiny_en, clips, tmp_path):
+    config = TrainConfig(method="ce_only", dev_wer_every=4, **FAST)
+    rows = read_metrics(train(config, toy, tiny_en.processor, clips, tmp_path / "run", clips[:2], progress=False))
+    assert [row["step"] for row in rows if "dev_wer" in row] == [4, 8]
+    assert all(row["dev_wer"] >= 0 for row in rows if "dev_wer" in row)
+
+
+def test_a_plateau_needs_dev_clips(toy, tiny_en, clips, tmp_path):
+    config = TrainConfig(overrides={"switch_by": "plateau"}, **FAST)
+    with pytest.raises(AskdError, match="there are none: give some"):
+        train(config, toy, tiny_en.processor, clips, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_spec_augment_hides_a_little_and_leaves_its_input():
+    features = torch.ones(3, 80, 200)
+    hidden = masked(features, np.random.default_rng(1))
+    assert torch.equal(hidden, masked(features, np.random.default_rng(1))) and features.min() == 1
+    assert 0.4 < hidden.mean() < 1
+    assert not torch.equal(hidden[0], hidden[1])
+    assert masked(torch.ones(1, 80, 3), np.random.default_rng(0)).shape == (1, 80, 3)  # shorter than any stretch
 
 
 def test_accumulation_does_not_change_the_result(toy, tiny_en, clips, tmp_path):

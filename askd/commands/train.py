@@ -4,6 +4,7 @@ import argparse
 
 from askd.commands.options import add_source_options, source_options
 from askd.errors import AskdError, RunError
+from askd.methods import METHODS
 
 ABOUT = "distil one student on synthetic speech, public corpora, or your own recordings"
 EXAMPLES = (
@@ -22,7 +23,7 @@ DEFAULT_CLIPS = {"synthetic": 150, "hub": 2000}
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    p.add_argument("--method", default="askd", help="ce_only, constant_kd, decay_only, self_kd_only or askd (default)")
+    p.add_argument("--method", default="askd", help=f"{', '.join(METHODS)} (default: askd)")
     p.add_argument("--teacher", help="tiny.en, base, a folder or a Hub id (default: tiny.en)")
     p.add_argument("--decoder-layers", type=int, help="layers kept of the decoder (default: 2)")
     p.add_argument("--steps", type=int, help="optimiser steps (default: 300)")
@@ -51,6 +52,7 @@ def _settings(args) -> dict:
     import yaml
 
     from askd.curriculum import Curriculum
+    from askd.methods import TRAINING
     from askd.trainconfig import TrainConfig
 
     names = ("steps", "decoder_layers", "batch_size", "encoder_lr", "decoder_lr", "precision", "seed", "track")
@@ -65,7 +67,7 @@ def _settings(args) -> dict:
         if field not in known:
             raise AskdError(f"--set {field}: no such field; known are {', '.join(known)}")
         (values if field in TrainConfig.__dataclass_fields__ else overrides)[field] = yaml.safe_load(value)
-    return values | {"method": args.method} | ({"overrides": overrides} if overrides else {})
+    return TRAINING.get(args.method, {}) | values | {"method": args.method} | ({"overrides": overrides} if overrides else {})
 
 
 def _refuse(args, options: tuple[str, ...], why: str) -> None:
@@ -76,7 +78,7 @@ def _refuse(args, options: tuple[str, ...], why: str) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out the command."""
-    from askd.curriculum import get_method
+    from askd.methods import get_method
 
     get_method(args.method)
     values = _settings(args)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from askd.batches import batch_plan, collate, make_examples
 from askd.domains import domain_names, load_clips
 from askd.features import FULL_CONTEXT, encode
-from askd.losses import IGNORE, topk_forward_kl
+from askd.losses import IGNORE, topk_distillation
 from askd.student import make_student
 from askd.targets import label_logits, teacher_targets, token_targets
 from askd.teacher import load_teacher
@@ -85,7 +85,7 @@ def plain(levers: set[str], steps: int) -> float:
         if "cached" in levers:
             t = targets.of(batch)
             kept = logits if "labels" in levers else logits[batch.labels != IGNORE]
-            kl = topk_forward_kl(kept, t.ids, t.log_kept, t.log_rest, batch.flat_labels, 2.0)
+            kl = topk_distillation(kept, t.ids, t.log_kept, t.log_rest, batch.flat_labels, temperature=2.0)
         else:
             log_q, log_p = F.log_softmax(logits / 2, -1), F.log_softmax(heard.float() / 2, -1)
             per_token = (log_p.exp() * (log_p - log_q)).sum(-1)
