@@ -48,10 +48,10 @@ def ablation_section(name: str, profile: Mapping) -> dict:
     """
     section = profile.get("ablation") or {}
     if not isinstance(section, Mapping):
-        raise AskdError(f"profile {name}: ablation must be a mapping of settings, not {section!r}")
+        raise AskdError(f"{name} must be a mapping of settings, not {section!r}")
     known = (set(Settings.__dataclass_fields__) - {"seed"}) | {"methods", "seeds"}
     if unknown := set(section) - known:
-        raise AskdError(f"profile {name}: ablation: unknown field {', '.join(sorted(map(str, unknown)))}: known are "
+        raise AskdError(f"{name}: unknown field {', '.join(sorted(map(str, unknown)))}: known are "
                         f"{', '.join(sorted(known))}")
     return dict(section)
 
@@ -102,6 +102,7 @@ def _each_once(kind: str, values: Sequence[Value]) -> list[Value]:
 def ablate(
     profile: str = "cpu", methods: Sequence[str] | None = None, seeds: Sequence[int] | None = None, out: Path | str | None = None,
     workers: int | None = None, audio_root: Path | str | None = None, resamples: int = 10_000, train: bool = True,
+    changes: Mapping | None = None,
 ) -> Path:
     """Train and transcribe methods x seeds of a profile, and write what they say about each other.
 
@@ -114,6 +115,8 @@ def ablate(
         audio_root: folder with local copies of the public corpora.
         resamples: of the bootstrap.
         train: False: only score what is there, by default of all methods and seeds that are.
+        changes: fields of `askd.runs.Settings` that replace the profile's, such as ``decoder_layers``; they need a folder of
+            their own, ``out``.
 
     Returns:
         the folder.
@@ -125,7 +128,12 @@ def ablate(
         JobsFailed: some students could not be made; the others have been, and are scored.
     """
     read = read_profile(profile)
-    section = ablation_section(profile, read)
+    section = ablation_section(f"profile {profile}, ablation", read)
+    if changes:
+        section |= ablation_section("--set", {"ablation": dict(changes)})
+        if out is None and train:
+            raise AskdError("other settings than the profile's make other students: give them a folder of their own, "
+                            f"--out runs/{profile}-ablation-NAME")
     folder = Path(out).resolve() if out else Run(f"{profile}-ablation").folder
     if workers is not None and workers < 1:
         raise AskdError(f"workers must be at least 1, not {workers}")

@@ -79,17 +79,6 @@ def temperature_curves(logits: Sequence[float], temperatures: Sequence[float], w
     return figure
 
 
-def schedules_figure(schedules: Mapping[str, object], start: float = 0.8, end: float = 0.0) -> plt.Figure:
-    """Every schedule over progress."""
-    figure, ax = plt.subplots(layout="constrained")
-    s = np.linspace(0, 1, 201)
-    for i, (name, schedule) in enumerate(schedules.items()):
-        ax.plot(s, [schedule(x, start, end) for x in s], label=name, color=f"C{i}")
-    ax.set(xlabel="progress s within phase A", ylabel="teacher's weight $\\lambda$", ylim=(-0.02, None))
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
 def weights_and_dev(curriculum: Curriculum, logs: Mapping[str, Sequence[Mapping]]) -> plt.Figure:
     """The three weights of one curriculum above the dev cross-entropy of several methods."""
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7.2, 5), sharex=True, height_ratios=(1, 2), layout="constrained")

@@ -81,17 +81,18 @@ def _teacher(ax: plt.Axes, value: float | None, low: float, high: float) -> None
                     fontsize=8.5, color=COLOURS["teacher"], gid="teacher")
 
 
-def terms_over_training(curves: Mapping[str, Sequence[Mapping]], method: str = "askd") -> plt.Figure:
+def terms_over_training(curves: Mapping[str, Sequence[Mapping]], method: str = "askd", title: str = "") -> plt.Figure:
     """The three weights of one method over training, the terms they weigh, and what of the loss each one makes up.
 
     Args:
         curves: ``ablation.json``'s; each seed's ``step``, weights and terms.
         method: whose.
+        title: default the method's name.
     """
     seeds = curves[method]
     figure, axes = plt.subplots(3, 1, figsize=(7.2, 7), sharex=True, height_ratios=(2, 3, 3), layout="constrained")
     weights, raw, weighted = axes
-    figure.suptitle(label(method), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(title or label(method), x=0.01, ha="left", fontsize=12, fontweight="bold")
     places: list[list[tuple[float, str, str]]] = [[], [], []]
     for term, (weight, name, colour) in TERMS.items():
         ws, ts = (np.array([[np.nan if v is None else v for v in one[key]] for one in seeds], float) for key in (weight, term))

@@ -40,7 +40,7 @@ METHODS: dict[str, Curriculum] = {
     "askd": Curriculum("linear", 0.8, 0.0, switch=0.6, mu=0.5, gate="argmax"),
 }
 
-TRAINING: dict[str, dict] = {  # settings of training that belong to a method, before what a run says itself
+TRAINING: dict[str, dict] = {  # settings of training that belong to a method, whatever its run says
     "finetuned_teacher": {"decoder_layers": None, "encoder_layers": None, "context": "full"},
 }
 

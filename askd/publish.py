@@ -137,6 +137,9 @@ def _publish_ablation(profile: str, run: Run) -> None:
     for path in (run.folder / "figures" / f"{name}{suffix}" for name in ABLATION_FIGURES for suffix in (".png", ".svg")):
         if path.is_file():
             shutil.copy(path, project_dir() / "figures" / path.name)
+    for other in sorted(run.folder.parent.glob(f"{run.folder.name}-*")):  # the same with other settings (askd ablate --set)
+        if (other / "results" / "ablation.json").is_file():
+            shutil.copy(other / "results" / "ablation.json", target / f"{other.name.removeprefix(f'{profile}-')}.json")
     told = MARK.format("ablation") in (project_dir() / "README.md").read_text(encoding="utf-8")
     if told:
         _rewrite_readme({"ablation": ablation_markdown(read_json(run.results / "ablation.json"))})

@@ -46,8 +46,10 @@ class Settings:
     def __post_init__(self):
         object.__setattr__(self, "corpora", tuple(self.corpora))  # JSON and papermill give lists
         for name in self.corpora:
-            if name in default_domains() or not get_domain(name).real:
-                raise AskdError(f"settings: corpora: {name} is neither a public corpus of data/domains.yaml nor hub:ID")
+            domain = get_domain(name)
+            if not domain.real or (domain.source == "package" and not domain.channel):
+                raise AskdError(f"settings: corpora: {name} is neither a public corpus of data/domains.yaml, nor recordings heard "
+                                "through a channel, nor hub:ID")
         for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "corpus_train_clips", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
@@ -119,7 +121,8 @@ class Run:
             except (PackageUnavailable, CorpusUnavailable) as error:
                 print(f"left out: {domain.name}: {error}")
                 missing.append(domain.name)
-        if settings.corpora and set(settings.corpora) <= set(missing):
+        wanted = {d.name for d in map(get_domain, settings.corpora) if d.source != "package" and role in d.roles}
+        if wanted and wanted <= set(missing):
             raise RunError("none of the public corpora of this run is here: askd data get NAME, or --audio-root FOLDER")
         return clips
 

@@ -209,6 +209,8 @@ def test_scoring_alone(made, capsys):
     [({"methods": ["askd", "askd"]}, AskdError, "method askd is given twice"), ({"methods": []}, AskdError, "no method given"),
      ({"methods": ["akd"]}, UnknownName, "did you mean 'askd'"), ({"methods": ["teacher"]}, UnknownName, "unknown method"),
      ({"seeds": [0, 1, 0]}, AskdError, "seed 0 is given twice"), ({"seeds": [-1]}, AskdError, "seed -1: seeds are whole numbers"),
+     ({"changes": {"layers": 2}}, AskdError, "--set: unknown field layers: known are .*decoder_layers"),
+     ({"changes": {"decoder_layers": 2}, "out": None}, AskdError, "a folder of their own, --out runs/smoke-ablation-NAME"),
      ({"workers": 0}, AskdError, "workers must be at least 1"), ({"profile": "gpus"}, UnknownName, "unknown profile 'gpus'")],
 )
 def test_refused(tmp_path, given, error, says):
@@ -294,7 +296,9 @@ def test_a_toy_ablation_and_again(toy_profile, tmp_path, capsys, monkeypatch):
     trained = []
     run = askd.training._Trainer.run
     monkeypatch.setattr(askd.training._Trainer, "run", lambda self: (trained.append(self.config.method), run(self)))
-    folder = ablate("toy", ["ce_only", "askd"], out=tmp_path / "out", resamples=50)
+    layers = {"decoder_layers": 1}
+    folder = ablate("toy", ["ce_only", "askd"], out=tmp_path / "out", resamples=50, changes=layers)
+    assert read_json(folder / "seed-1" / "students" / "askd" / "config.json")["decoder_layers"] == 1
     assert trained == ["askd", "askd", "ce_only", "ce_only"]
     first = read_json(folder / "results" / "ablation.json")
     assert first["methods"] == ["ce_only", "askd"] and first["seeds"] == [0, 1]
@@ -303,13 +307,13 @@ def test_a_toy_ablation_and_again(toy_profile, tmp_path, capsys, monkeypatch):
     texts = [hypotheses_path(seed_folder(folder, seed), "teacher").read_bytes() for seed in (0, 1)]
     assert texts[0] == texts[1] and len(texts[0].splitlines()) == 2
 
-    ablate("toy", ["askd"], out=folder, resamples=50)  # nothing anew, and what was there is scored with it
+    ablate("toy", ["askd"], out=folder, resamples=50, changes=layers)  # nothing anew, and what was there is scored with it
     out = capsys.readouterr().out
     assert len(trained) == 4 and out.count("done before") == 3
     assert read_json(folder / "results" / "ablation.json")["wer"] == first["wer"]
 
     toy_profile["parameters"]["00_quickstart"]["steps"] = 3  # other settings: trained and transcribed anew, CE only left out
-    ablate("toy", ["askd"], [1], folder, resamples=50)
+    ablate("toy", ["askd"], [1], folder, resamples=50, changes=layers)
     assert trained[4:] == ["askd"]
     printed = capsys.readouterr()
     assert "moved aside" in printed.out and "left out: ce_only: trained with other settings" in printed.err

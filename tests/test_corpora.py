@@ -474,5 +474,10 @@ def test_a_run_with_a_corpus_trains_and_tests_on_it(tmp_path, monkeypatch, capsy
     run.start(corpora=["speechocean762"])
     with pytest.raises(RunError, match="none of the public corpora"):
         run.clips("train")
+    monkeypatch.setattr("askd.packages.recordings", lambda name: corpus_records("an4", "test"))
+    for role in ("train", "test"):  # Debian's recordings in the street do not stand in for them
+        run.start(corpora=["speechocean762", "common_voice_noise", "asterisk_street"])
+        with pytest.raises(RunError, match="none of the public corpora"):
+            run.clips(role)
     with pytest.raises(AskdError, match="asterisk_8khz is neither a public corpus"):
         run.start(corpora=["asterisk_8khz"])

@@ -65,17 +65,31 @@ def test_ema_closed_form_and_snapshot():
     old = student.weight.detach().clone()
     with torch.no_grad():
         student.weight.add_(1.0)
-    for _ in range(5):
-        ema.follow(student, "A")
+    for step in range(5):
+        ema.follow(student, "A", step)
     torch.testing.assert_close(ema.model.weight, old + (1 - 0.9**5))
-    snapshot.follow(student, "A")
+    snapshot.follow(student, "A", 5)
     with torch.no_grad():
         student.weight.add_(1.0)
-    snapshot.follow(student, "B")
+    snapshot.follow(student, "B", 6)
     torch.testing.assert_close(snapshot.model.weight, old + 1)
     assert not any(p.requires_grad for p in ema.model.parameters())
+    assert ema.ready(0) and snapshot.ready(0)
     with pytest.raises(AskdError, match="momentum"):
         SelfTeacher(student, "ema", 1.0)
+
+
+def test_the_previous_epoch_is_the_student_at_the_end_of_an_epoch():
+    student = torch.nn.Linear(1, 1, bias=False)
+    past, seen = SelfTeacher(student, "previous_epoch", epoch_steps=3), []
+    start = student.weight.item()
+    for step in range(8):
+        with torch.no_grad():
+            student.weight.fill_(step + 1.0)  # after step 0 it is 1, and so on
+        past.follow(student, "B", step)
+        seen.append(past.model.weight.item())
+    assert seen == [start, start, 3, 3, 3, 6, 6, 6]
+    assert [past.ready(step) for step in range(5)] == [False, False, False, True, True]
 
 
 def test_saving_writes_tied_weights_once_and_leaves_the_model_as_it_was(tiny_en, tmp_path):

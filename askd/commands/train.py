@@ -67,7 +67,8 @@ def _settings(args) -> dict:
         if field not in known:
             raise AskdError(f"--set {field}: no such field; known are {', '.join(known)}")
         (values if field in TrainConfig.__dataclass_fields__ else overrides)[field] = yaml.safe_load(value)
-    return TRAINING.get(args.method, {}) | values | {"method": args.method} | ({"overrides": overrides} if overrides else {})
+    belongs = {} if args.profile else TRAINING.get(args.method, {})  # with a profile, askd.runs.train_config adds it
+    return belongs | values | {"method": args.method} | ({"overrides": overrides} if overrides else {})
 
 
 def _refuse(args, options: tuple[str, ...], why: str) -> None:
