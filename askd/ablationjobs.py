@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from askd.ablationreport import hypotheses_path
+from askd.ablationfiles import hypotheses_path
 from askd.errors import AskdError
 from askd.rows import meta_path
 from askd.runs import Run
@@ -183,13 +183,20 @@ def _train_and_transcribe(job: Job) -> None:
     model, processor = load_teacher(run.settings().teacher)
     if job.method != "teacher":
         before = _stamps(job)[0]
+        if before is None:  # a killed training must not leave a new student beside transcripts of an earlier one
+            _forget(path)
         student = run.train(job.method, model, processor, job.progress)
-        if _stamps(job)[0] != before:  # transcripts of an earlier student
-            meta_path(path).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+        if _stamps(job)[0] != before:
+            _forget(path)
         model, processor = load_teacher(student)
     model.to(device_here())
     hypotheses(model, processor, run.clips("test"), path, progress=job.progress, max_new_tokens=job.max_new_tokens)
+
+
+def _forget(path: Path) -> None:
+    """Transcripts of an earlier student."""
+    meta_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _stamps(job: Job) -> list[int | None]:

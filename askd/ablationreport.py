@@ -1,71 +1,35 @@
 """``ablation.json``: what methods x seeds of one profile say, from their files alone.
 
     ablation = read_json("runs/cpu-ablation/results/ablation.json")
-    ablation["wer"]["askd"]["macro"]["real"]                # {"value", "ci95"}: all seeds, other seeds and other utterances
+    ablation["wer"]["askd"]["macro"]["real"]                # {"value", "ci95"}: the mean of seeds; over seeds and utterances
     ablation["comparisons"]                                 # a minus b on each split: delta, ci95, p, in_words
     ablation["curves"]["askd"][0]["w_teacher"]              # of the first seed, at ablation["curves"]["askd"][0]["step"]
 
-A method counts when all seeds have it, finished, trained with the settings of its seed's folder, and transcribed. The others are
-named in ``left_out``.
+A method counts when all seeds have it, whole (`askd.ablationfiles.not_whole`). The others are named in ``left_out``, a row a
+method and seed that is not. With settings.clips_seed a seed changes order and padding of the same training clips: intervals
+then speak of other orders and utterances, not of other clips. Tables and sentences: `askd.ablationtables`.
 """
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from askd.ablationfiles import hypotheses_path, not_whole, same_settings, seed_folder, teacher_meta
 from askd.errors import RunError
 from askd.files import digest, read_json, write_json
 from askd.intervals import Draws
-from askd.methods import DESCRIBED, named
+from askd.methods import DESCRIBED
 from askd.panel import Rows
 from askd.rows import read_rows
 from askd.runinfo import read_info
 from askd.runlogs import read_metrics, read_speed
 from askd.runs import Run, provenance
-from askd.wer import cell, declared_splits, default_pairs, real_domains, wer_report
+from askd.wer import declared_splits, default_pairs, real_domains, wer_report
 
 POINTS = 80  # of a training curve: more cannot be seen in a figure. Ours
 CURVES = ("w_label", "w_teacher", "w_self", "ce", "kl_teacher", "kl_self", "loss")
-COLUMNS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "real": "real speech", "all": "all domains"}
-TOLD = [("teacher", split) for split in ("all", "real", "out_of_domain")] + [
-    (b, split) for b in ("constant_kd", "ce_only") for split in ("all", "real", "out_of_domain")]
-
-
-def seed_folder(folder: Path, seed: int) -> Path:
-    """The run folder of one seed."""
-    return Path(folder) / f"seed-{seed}"
-
-
-def seeds_there(folder: Path) -> list[int]:
-    """Seeds that have a folder.
-
-    Raises:
-        RunError: none has.
-    """
-    found = [path.parent.name.removeprefix("seed-") for path in Path(folder).glob("seed-*/settings.json")]
-    if not found:
-        raise RunError(f"{folder} holds no seed-N/settings.json: run askd ablate without --no-train first")
-    return sorted(int(seed) for seed in found if seed.isdigit())
-
-
-def hypotheses_path(folder: Path, name: str) -> Path:
-    """Where a seed's folder keeps the transcripts of a model."""
-    return Run(folder).results / "hypotheses" / f"{name}.jsonl"
-
-
-def lacking(folder: Path, method: str) -> str:
-    """What a method lacks in a seed's folder; empty when it is whole."""
-    run = Run(folder)
-    student = run.student(method)
-    if not (student / "finished.json").is_file():
-        return "not trained to the end"
-    recorded, now = read_info(student / "training.json"), run.train_config(method).recorded()
-    if any(recorded.get(part, {}).get(name, value) != value for part, values in now.items() for name, value in values.items()):
-        return "trained with other settings"
-    return "" if hypotheses_path(folder, method).is_file() else "not transcribed"
 
 
 def ablation_pairs(names: Collection[str]) -> list[tuple[str, str]]:
@@ -92,25 +56,26 @@ def ablation_report(folder: Path, profile: str, seeds: Sequence[int], methods: S
         resamples: of the bootstrap.
 
     Raises:
-        RunError: no seed's folder, no transcripts of the teacher, or not one method is whole.
+        RunError: no seed's folder, seeds of different settings, no transcripts of the teacher, or not one method is whole.
     """
     from askd import blindspots, hallucination
 
     folders = {seed: seed_folder(folder, seed) for seed in seeds}
-    for seed_run in folders.values():
-        Run(seed_run).settings()
+    settings = same_settings(folder, seeds)
     begun = [m for m in DESCRIBED if m in methods and any(Run(f).student(m).is_dir() for f in folders.values())]
-    left_out = [
-        {"method": m, "seeds": [seed for seed, why in of.items() if why], "why": next(filter(None, of.values()))}
-        for m in begun if any((of := {seed: lacking(f, m) for seed, f in folders.items()}).values())
-    ]
-    for entry in left_out:
-        print(f"left out: {entry['method']}: {entry['why']} with seed {', '.join(map(str, entry['seeds']))}", file=sys.stderr)
-    whole = [m for m in begun if m not in {entry["method"] for entry in left_out}]
+    lacks = not_whole(folder, seeds, begun)
+    for method, of in lacks.items():
+        seeds_of = {why: ", ".join(str(seed) for seed in of if of[seed] == why) for why in of.values()}
+        print(f"left out: {method}: " + "; ".join(f"{why} with seed {its}" for why, its in seeds_of.items()), file=sys.stderr)
+    left_out = [{"method": m, "seed": seed, "why": why} for m, of in lacks.items() for seed, why in of.items()]
+    whole = [m for m in begun if m not in lacks]
     teacher = hypotheses_path(folders[seeds[0]], "teacher")
-    if not whole or not teacher.is_file():
-        lacks = "no method has all seeds" if not whole else f"{teacher} is not there"
-        raise RunError(f"{folder}: nothing to score: {lacks}; the same command without --no-train makes what is missing")
+    if not teacher_meta(folder, seeds[0]):
+        raise RunError(f"{folder}: nothing to score: {teacher} is not there, or half-written; the same command without "
+                       "--no-train makes it")
+    if not whole:
+        raise RunError(f"{folder}: nothing to score: no method has all seeds ({', '.join(map(str, seeds))}); the same command "
+                       "without --no-train makes what is missing, and --seeds names fewer")
 
     texts = {"teacher": [read_rows(teacher, kind="hypotheses")]} | {
         m: [read_rows(hypotheses_path(f, m), kind="hypotheses") for f in folders.values()] for m in whole}
@@ -125,7 +90,7 @@ def ablation_report(folder: Path, profile: str, seeds: Sequence[int], methods: S
     about = {"provenance": provenance(run.settings()), "runs": [f.name for f in folders.values()]}
     ablation = {
         "profile": profile, "methods": whole, "seeds": list(seeds), "left_out": left_out,
-        **_recorded(folders, whole), "resamples": resamples, "scorer": reports["wer"]["scorer"], "unit": "percent",
+        **_recorded(folders, whole, settings), "resamples": resamples, "scorer": reports["wer"]["scorer"], "unit": "percent",
         "wer": _word_errors(reports["wer"], texts), "comparisons": reports["wer"]["comparisons"],
         "domain_comparisons": reports["wer"]["domain_comparisons"],
         **{name: {m: model["splits"] for m, model in report["models"].items()}
@@ -140,10 +105,8 @@ def ablation_report(folder: Path, profile: str, seeds: Sequence[int], methods: S
     return ablation | about
 
 
-def _recorded(folders: Mapping[int, Path], methods: Sequence[str]) -> dict:
+def _recorded(folders: Mapping[int, Path], methods: Sequence[str], settings: Mapping) -> dict:
     """Settings without the seed, curricula and where the students were trained, with a digest of the first two."""
-    settings = asdict(Run(next(iter(folders.values()))).settings())
-    del settings["seed"]
     students = [Run(f).student(m) for m in methods for f in folders.values()]
     curricula = {m: read_json(Run(next(iter(folders.values()))).student(m) / "training.json")["curriculum"] for m in methods}
     trained = []
@@ -215,36 +178,3 @@ def ablation_drawings(ablation: Mapping) -> dict[str, Callable]:
     if any(look["dev_wer"] is not None for seeds in curves.values() for one in seeds for look in one["dev"]):
         found["ablation_dev_wer"] = lambda: methodfigures.dev_wer_over_steps(curves)
     return found
-
-
-def ablation_table(ablation: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: models x macro WERs, then all domains minus the teacher and minus CE only, each with its interval."""
-    models, against = ablation["wer"], {(c["a"], c["b"], c["split"]): c for c in ablation["comparisons"]}
-    splits = {split: title for split, title in COLUMNS.items() if split in models["teacher"]["macro"]}
-    minus = [b for b in ("teacher", "ce_only") if b in models]
-    rows = []
-    for name in ("teacher", *[m for m in DESCRIBED if m in models]):
-        found = [against.get((name, b, "all")) for b in minus]
-        macro = models[name]["macro"]
-        rows.append([DESCRIBED.get(name, name), *[cell(macro[s]["value"], macro[s]["ci95"]) for s in splits],
-                     *[cell(c["delta"], c["ci95"], signed=True) if c else "" for c in found]])
-    return ["model", *splits.values(), *[f"all, minus {named(b)}" for b in minus]], rows
-
-
-def ablation_domains(ablation: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: domains x models, WER % with intervals; a star: never trained on; (real): people speak."""
-    names = ["teacher", *[m for m in DESCRIBED if m in ablation["wer"]]]
-    tables = [ablation["wer"][name]["domains"] for name in names]
-    rows = [
-        [("" if d["split"] == "in_domain" else "* ") + domain + " (real)" * d["real"],
-         *[cell(table[domain]["wer"], table[domain]["ci95"]) for table in tables]]
-        for domain, d in tables[0].items()
-    ]
-    return ["domain", *[DESCRIBED.get(name, name) for name in names]], rows
-
-
-def ablation_sentences(ablation: Mapping) -> list[str]:
-    """What the intervals allow one to say of ASKD and the teacher, constant KD and CE only; empty without ASKD."""
-    against = {(c["a"], c["b"], c["split"]): c for c in ablation["comparisons"]}
-    found = [(split, against.get(("askd", b, split))) for b, split in TOLD]
-    return [f"{COLUMNS[split]}: {c['in_words']}, p {c['p']:.2g}" for split, c in found if c]

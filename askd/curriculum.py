@@ -11,6 +11,7 @@ self-distillation phase follows. *Ours*: everything else: the shape of lambda, b
 The recipes that are compared lie in `askd.methods`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ GATES = ("none", "argmax", "probability")
 SELF_TEACHERS = ("ema", "snapshot", "previous_epoch")
 # names in askd.divergences, whose import takes a second
 DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon", "skew_kl", "decoupled_kd", "logit_mse")
+NUMBERS = ("lambda_start", "lambda_end", "switch", "mu", "mu_start", "patience", "self_temperature", "label_smoothing", "anneal",
+           "total", "refresh")
+LAST_QUARTER = 0.75  # of phase A; from there on an adaptive weight is brought down to its end, whatever the gap. Ours
 SWITCHES = ("step", "plateau")
 
 
@@ -57,6 +61,8 @@ class Curriculum:
             looks, at ``switch`` at the latest. Default step (ours).
         patience: looks at the dev clips. Default 3 (ours).
         divergence: D, one of `askd.divergences.DIVERGENCES`. Default forward_kl (Hinton et al.; distil-whisper).
+        refresh: share of the run after which ``previous_epoch`` takes the student of then. Default 0: at the end of each pass
+            over the clips (PS-KD).
         self_temperature: tau of the self-teacher's term. Default None: as the teacher's; PS-KD has none, that is 1.
         label_smoothing: epsilon of CE. Default 0.
         anneal: tau_max of Annealing-KD: with divergence logit_mse, the teacher's logits are scaled by
@@ -84,25 +90,34 @@ class Curriculum:
     label_smoothing: float = 0.0
     anneal: float = 0.0
     total: float = 1.0
+    refresh: float = 0.0
 
     def __post_init__(self):
+        for name in NUMBERS:
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
         get_schedule(self.schedule)
         get_schedule(self.self_schedule)
         pick("divergence", self.divergence, dict.fromkeys(DIVERGENCES))
         pick("gate", self.gate, dict.fromkeys(GATES))
         pick("self-teacher", self.self_teacher, dict.fromkeys(SELF_TEACHERS))
         pick("way to switch", self.switch_by, dict.fromkeys(SWITCHES))
-        for name in ("lambda_start", "lambda_end", "switch", "mu", "mu_start", "label_smoothing"):
+        for name in ("lambda_start", "lambda_end", "switch", "mu", "mu_start", "refresh"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 <= value <= 1):
+            if value is not None and not 0 <= value <= 1:
                 raise AskdError(f"curriculum: {name} must lie in [0, 1], not {value}")
-        if self.self_temperature is not None and not (_is_number(self.self_temperature) and self.self_temperature > 0):
+        if not 0 <= self.label_smoothing < 1:
+            raise AskdError(f"curriculum: label_smoothing must lie in [0, 1), not {self.label_smoothing}")
+        if self.self_temperature is not None and self.self_temperature <= 0:
             raise AskdError(f"curriculum: self_temperature must be positive, not {self.self_temperature}")
-        if not _is_number(self.patience) or self.patience < 1:
-            raise AskdError(f"curriculum: patience must be at least 1 look, not {self.patience}")
-        if not _is_number(self.anneal) or (self.anneal and (self.anneal < 1 or self.divergence != "logit_mse")):
+        if self.patience < 1 or self.patience != int(self.patience):
+            raise AskdError(f"curriculum: patience must be a whole number of looks, at least 1, not {self.patience}")
+        if self.schedule == "adaptive" and self.lambda_start == 0:
+            raise AskdError("curriculum: schedule adaptive follows the teacher's divergence, which lambda_start 0 never computes")
+        if self.self_schedule == "adaptive":
+            raise AskdError("curriculum: self_schedule goes by time; adaptive measures the gap to the teacher")
+        if self.anneal and (self.anneal < 1 or self.divergence != "logit_mse"):
             raise AskdError(f"curriculum: anneal {self.anneal} is tau_max, at least 1, and scales logits: divergence logit_mse")
-        if not _is_number(self.total) or self.total <= 0:
+        if self.total <= 0:
             raise AskdError(f"curriculum: total, the sum of the weights, must be positive, not {self.total}")
         self._check_sums()
 
@@ -139,10 +154,14 @@ class Curriculum:
         """The three weights at progress ``s`` (clamped to [0, 1]).
 
         Pure: the same for the same arguments, so a resumed run sees the same. ``pace`` is what ``adaptive`` and ``plateau``
-        have seen so far; without it the gap counts as unclosed and no plateau has come.
+        have seen so far; without it the gap counts as unclosed and no plateau has come. The teacher's weight is continuous at
+        the switch, but for a constant one, and where a plateau ends phase A before its schedule is through.
         """
         if self.phase(s, pace) == "A":
-            time = s / self.switch if self.schedule != "adaptive" else pace.closed if pace else 0.0
+            time = max(0.0, s) / self.switch
+            if self.schedule == "adaptive":
+                closed = pace.closed if pace else 0.0
+                time = max(closed, (time - LAST_QUARTER) / (1 - LAST_QUARTER))
             teacher = get_schedule(self.schedule)(time, self.lambda_start, self.lambda_end)
             return Weights(self._left(teacher, 0.0), teacher, 0.0)
         begun = self._switched(pace)
@@ -162,9 +181,9 @@ class Curriculum:
         at = self._switched(pace)
         return "A" if max(0.0, s) < at or at == 1 else "B"
 
-    def scale(self, s: float) -> float:
+    def scale(self, s: float, pace: Pace | None = None) -> float:
         """Phi of Annealing-KD at progress ``s``: from 1/tau_max at the start to 1 at the switch; 1 without ``anneal``."""
-        if not self.anneal:
+        if not self.anneal or self.phase(s, pace) == "B":
             return 1.0
         tau = get_schedule("linear")(s / self.switch if self.switch else 1.0, self.anneal, 1.0)
         return 1 - (tau - 1) / self.anneal
@@ -180,6 +199,15 @@ class Curriculum:
         return self._may_switch and max(self._mu_a, self._mu_b) > 0
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+def _number(name: str, value) -> float | None:
+    """What YAML gives, such as the string 1e-2, as a number; None stays where it has a meaning."""
+    if value is None and name in ("mu_start", "self_temperature"):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(value, bool):
+        raise AskdError(f"curriculum: {name} must be a number, not {value!r}")
+    return value if isinstance(value, int | float) else number
 

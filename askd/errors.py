@@ -47,6 +47,6 @@ class RunError(AskdError):
 
 def pick(kind: str, name: str, options: Mapping[str, Value]) -> Value:
     """``options[name]``, or `UnknownName` that lists what exists."""
-    if name not in options:
+    if not isinstance(name, str) or name not in options:
         raise UnknownName(kind, name, options)
     return options[name]

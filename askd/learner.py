@@ -20,7 +20,7 @@ from askd.bigteacher import place_teacher
 from askd.chunks import chunked_loss
 from askd.curriculum import Weights
 from askd.decoding import TAIL, use_clip_context
-from askd.errors import TrainingDiverged
+from askd.errors import AskdError, TrainingDiverged
 from askd.features import FULL_CONTEXT, encode
 from askd.objective import States, objective
 from askd.pace import Pace
@@ -74,6 +74,11 @@ class Learner:
             self._ask_teacher(teacher, examples, progress)
         self.pace, self.self_teacher, self.average = Pace(), None, None
         if self.curriculum.needs_self_teacher:
+            if self.curriculum.refresh:
+                epoch_steps = max(1, round(self.curriculum.refresh * config.steps))
+            if self.curriculum.self_teacher == "previous_epoch" and epoch_steps >= config.steps:
+                raise AskdError(f"the previous epoch would never teach: an epoch has {epoch_steps} steps and the run "
+                                f"{config.steps}; train longer, or set refresh (0.125: an eighth of the run counts as one)")
             self.self_teacher = SelfTeacher(student, self.curriculum.self_teacher, config.momentum, epoch_steps)
             self.self_teacher.model.to(self.device)
         if config.final == "ema":
@@ -127,11 +132,15 @@ class Learner:
         self.targets = teacher_targets(placed, examples, **options, progress=progress)
         teacher.to("cpu")
 
+    @contextlib.contextmanager
     def final_student(self):
-        """The student that is kept: its weights of now or their average, with ``start_share`` of the start's."""
+        """The student that would be kept now, in eval mode: its weights or their average, with ``start_share`` of the start's."""
         student = self.average.model if self.average else self.student
-        if not self.start:
-            return student
+        self.model.eval()
+        yield self._mixed(student) if self.start else student
+        self.listen()
+
+    def _mixed(self, student):
         share, mixed = self.config.start_share, copy.deepcopy(student)
         for name, value in mixed.named_parameters():  # a tied weight comes once
             value.data.lerp_(self.start[name].to(value.device), share)
@@ -210,7 +219,7 @@ class Learner:
         weights, phase = self.curriculum.weights(progress, self.pace), self.curriculum.phase(progress, self.pace)
         if weights.self_teacher > 0 and not self.self_teacher.ready(step):
             weights = weights.without_self()
-        scale = self.curriculum.scale(progress)
+        scale = self.curriculum.scale(progress, self.pace)
         batches = [batch.to(self.device) for batch in batches]
         clock.mark("data")
         counts = [len(batch.flat_labels) for batch in batches]
@@ -251,25 +260,22 @@ class Learner:
         }
 
     @torch.no_grad()
-    def cross_entropy(self, examples) -> float:
-        """Mean over all label tokens of ``examples``, on the student's context."""
+    def cross_entropy(self, student, examples) -> float:
+        """Mean over all label tokens of ``examples``, on the student's context. ``student``: in eval mode, as `final_student`."""
         order = sorted(range(len(examples)), key=lambda i: examples[i].frames)
         chunks = [order[i : i + DEV_BATCH] for i in range(0, len(order), DEV_BATCH)]
         padding = {"pad_frames": TAIL} if self.config.context == "clip" else {"frames": FULL_CONTEXT}
         total = tokens = 0
-        self.model.eval()
-        model = self.accelerator.unwrap_model(self.model)
         for chunk in chunks[self.accelerator.process_index :: self.processes]:
             batch = collate(examples, chunk, **padding).to(self.device)
             with self.accelerator.autocast():
-                hidden = model(batch)
+                hidden = label_states(student, batch)
 
             def of_chunk(logits, rows, labels=batch.flat_labels):
                 return losses.cross_entropy(logits, labels[rows]), {}
 
-            loss, _ = chunked_loss(hidden, self.student.proj_out.weight, of_chunk, autocast=self.autocast)
+            loss, _ = chunked_loss(hidden, student.proj_out.weight, of_chunk, autocast=self.autocast)
             total += loss.item() * len(batch.flat_labels)
             tokens += len(batch.flat_labels)
-        self.listen()
         total, tokens = self._summed([total, tokens])
         return total / tokens

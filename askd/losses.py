@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from askd.divergences import decoupled_kd, get_divergence
+from askd.divergences import decoupled_kd, get_divergence, logit_mse
 from askd.errors import AskdError
 
 IGNORE = -100  # label of a position that is not scored; PyTorch's and transformers' convention
@@ -126,7 +126,8 @@ def topk_distillation(
         D = tau^2 / N sum_n g_n D((p_k, p_rest), (q_k, q_rest)),   q_rest = 1 - sum_k q_k
 
     Of KL, reverse KL, Jensen-Shannon and skew KL this is a lower bound of the full divergence (merging events can only lose
-    information), and equal to it at K = V - 1. For `decoupled_kd` a label that was not kept is the rest bucket.
+    information), and equal to it at K = V - 1. For `decoupled_kd` a label that was not kept is the rest bucket. `logit_mse`
+    compares the K kept logits alone: a bucket has none.
 
     Args:
         student_logits: (..., V).
@@ -144,8 +145,10 @@ def topk_distillation(
     labels, student, ids, log_kept, log_rest, gate = _label_rows(labels, student_logits, ids, log_kept, log_rest, gate)
     scaled = student.float() / temperature  # (N, V)
     log_q = scaled.gather(-1, ids) - scaled.logsumexp(-1, keepdim=True)  # (N, K)
-    log_q = torch.cat([log_q, _log_rest(log_q)[:, None]], -1)  # (N, K + 1)
-    log_p = torch.cat([log_kept.detach().float(), log_rest.detach().float()[:, None]], -1)  # (N, K + 1)
+    log_p = log_kept.detach().float()  # (N, K)
+    if measure is not logit_mse:
+        log_q = torch.cat([log_q, _log_rest(log_q)[:, None]], -1)  # (N, K + 1)
+        log_p = torch.cat([log_p, log_rest.detach().float()[:, None]], -1)  # (N, K + 1)
     per_token = _measured(measure, log_p, log_q, _places(ids, labels), own)  # (N,)
     return temperature**2 * _gated_mean(per_token, gate)
 

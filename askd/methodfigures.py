@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 
+from askd.ablationtables import COLUMNS, means, over
 from askd.figures import COLOURS, label
 
-PANELS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "real": "real speech"}
+PANELS = {name: title for name, title in COLUMNS.items() if name != "all"}
 TERMS = {  # weight, term, name, colour as in askd.figures.training_curves
     "ce": ("w_label", "label CE", "#0072B2"), "kl_teacher": ("w_teacher", "teacher", "#777777"),
     "kl_self": ("w_self", "self-teacher", "#D55E00"),
@@ -26,14 +27,15 @@ def ablation_wer(ablation: Mapping) -> plt.Figure:
     """Macro WER of every method with 95 % intervals, in, out of domain and on real speech, the lowest out of domain on top.
 
     Args:
-        ablation: the content of ``ablation.json``; the teacher is a dashed line, or named at the edge when it lies far away.
+        ablation: the content of ``ablation.json``; the teacher is a dashed line and its interval shaded, or it is named at the
+            edge when it lies far away.
     """
     models = ablation["wer"]
-    splits = [split for split in PANELS if all(split in models[name]["macro"] for name in ablation["methods"])]
+    splits = [split for split in PANELS if split in means(ablation)]
     by = "out_of_domain" if "out_of_domain" in splits else splits[0]
     names = sorted(ablation["methods"], key=lambda name: models[name]["macro"][by]["value"])
-    figure, axes = plt.subplots(1, len(splits), figsize=(9, 0.31 * len(names) + 1.25), sharey=True, layout="constrained",
-                                squeeze=False)
+    size = max(9, 2.8 * len(splits)), 0.31 * len(names) + 1.25
+    figure, axes = plt.subplots(1, len(splits), figsize=size, sharey=True, layout="constrained", squeeze=False)
     for ax, split in zip(axes[0], splits, strict=True):
         found = {name: models[name]["macro"][split] for name in names}
         ends = [end for entry in found.values() for end in (entry["value"], *(entry["ci95"] or ()))]
@@ -44,7 +46,7 @@ def ablation_wer(ablation: Mapping) -> plt.Figure:
             ax.text(1.02, y, f"{entry['value']:.1f}", transform=ax.get_yaxis_transform(), va="center", fontsize=8.5,
                     color="#333333")
         ax.set_title(PANELS[split], fontsize=10, pad=17)
-        _teacher(ax, (models["teacher"]["macro"].get(split) or {}).get("value"), min(ends), max(ends))
+        _teacher(ax, models["teacher"]["macro"].get(split), min(ends), max(ends))
         ax.grid(False, axis="y")
         ax.grid(True, axis="x")
         ax.locator_params(axis="x", nbins=5)
@@ -54,19 +56,20 @@ def ablation_wer(ablation: Mapping) -> plt.Figure:
     axes[0, 0].set_yticks(range(len(names)), [label(name) for name in names])
     for name, tick in zip(names, axes[0, 0].get_yticklabels(), strict=True):
         tick.set_fontweight("bold" if name == "askd" else "normal")
-    seeds = len(ablation["seeds"])
-    over = "utterances" if seeds == 1 else f"utterances and {seeds} seeds"
-    figure.supxlabel(f"macro word error rate, % (bars: 95 % CI over {over})", fontsize=9)
+    figure.supxlabel(f"macro word error rate, % (bars, shaded for the teacher: 95 % CI over {over(ablation)})", fontsize=9)
     return figure
 
 
-def _teacher(ax: plt.Axes, value: float | None, low: float, high: float) -> None:
+def _teacher(ax: plt.Axes, entry: Mapping | None, low: float, high: float) -> None:
     """The teacher as a dashed line where that leaves the students apart, else its number at the edge; limits around all."""
-    width = max(high - low, 0.1)
+    value, width = entry["value"] if entry else None, max(high - low, 0.1)
     if value is not None and low - FAR * width <= value <= high + FAR * width:
         ax.axvline(value, color=COLOURS["teacher"], linestyle="--", linewidth=1.2, zorder=1, gid="teacher")
-        low, high = min(low, value), max(high, value)
-        ax.set_xlim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+        ci95 = entry["ci95"] or [value, value]
+        ax.axvspan(*ci95, color=COLOURS["teacher"], alpha=0.12, linewidth=0, zorder=0, gid="teacher ci95")
+        low, high = min(low, ci95[0]), max(high, ci95[1])
+        margin = 0.08 * max(high - low, 0.1)
+        ax.set_xlim(low - margin, high + margin)
         share = (value - ax.get_xlim()[0]) / np.diff(ax.get_xlim())[0]
         side, where = "right" if share > 0.5 else "left", value
         text = f"teacher {value:.1f}"

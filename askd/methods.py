@@ -15,7 +15,9 @@ r"""The methods that are compared, each a named recipe: ASKD, what it is made of
     finetuned_teacher     CE on all layers and the padded 30 s                              what adaptation alone buys the teacher
     askd                  KD 0.8 -> 0 over 60 %, then 0.5 CE + 0.5 SD (EMA)                 arXiv 2601.19919 in our reading
 
-All start from the teacher's weights and see the same clips in the same order for the same steps.
+All start from the teacher's weights and see the same clips in the same order for the same steps. Those with KD that decays are
+gated (the teacher counts where its best token is the label), the others listen to it on every token: ASKD minus constant KD is
+gate, decay and self-distillation together; decay only minus constant KD is the first two. Annealing-KD compares the kept logits.
 """
 
 from askd.curriculum import Curriculum
@@ -32,7 +34,7 @@ METHODS: dict[str, Curriculum] = {
     # the paper's stage I has no labels; the share of the stages is ours, as ASKD's, and so is tau_max within its 7-20
     "annealing_kd": Curriculum("constant", 1.0, 0.0, switch=0.6, mu=0.0, gate="none", divergence="logit_mse", anneal=10.0),
     "ps_kd": Curriculum("constant", 0.0, 0.0, switch=0.0, mu_start=0.0, mu=0.8, self_teacher="previous_epoch", gate="none",
-                        self_temperature=1.0),
+                        self_temperature=1.0, refresh=0.125),  # an epoch is an eighth of the run: ours hold about one pass
     "decay_only": Curriculum("linear", 0.8, 0.0, switch=0.6, mu=0.0, gate="argmax"),
     "self_kd_only": Curriculum("constant", 0.0, 0.0, switch=0.6, mu=0.5, gate="none"),
     "reversed": Curriculum("linear", 0.0, 0.8, switch=1.0, mu=0.0, gate="argmax"),

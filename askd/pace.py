@@ -3,8 +3,8 @@ r"""What a curriculum learns from the run itself: how far the student has come t
     gap closed    c = 1 - min_{t' <= t} EMA_t'(d) / EMA_FIRST(d),  d the divergence from the teacher; drives schedule ``adaptive``
     plateau       ``patience`` looks at the dev clips in a row without a new minimum; ends phase A with ``switch_by: plateau``
 
-Both are monotone, both are part of every checkpoint, and both see numbers that are the same on all processes and for any
-accumulation. So a resumed run keeps its pace.
+Both are monotone, both are part of every checkpoint, and both see numbers that are the same on all processes. So a resumed run
+keeps its pace.
 """
 
 from dataclasses import asdict, dataclass
@@ -41,7 +41,7 @@ class Pace:
         self.weight = MEMORY * self.weight + (1 - MEMORY)
         self.steps += 1
         now = self.average / self.weight
-        if self.steps == FIRST:
+        if self.steps >= FIRST and not self.first:
             self.first = now
         if self.first > 0:
             self.closed = min(1.0, max(self.closed, 1 - now / self.first))

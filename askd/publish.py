@@ -1,9 +1,20 @@
 """Copy what a finished run says into the repository: ``figures/``, ``data/results/<profile>/`` and the README's table."""
 
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
-from askd.ablationreport import ablation_domains, ablation_sentences, ablation_table
+from askd.ablationtables import (
+    P_VALUES,
+    ablation_domains,
+    ablation_sentences,
+    ablation_table,
+    means_in_words,
+    over,
+    repeats,
+    shared_sources,
+)
 from askd.claims import claims_table
 from askd.errors import RunError
 from askd.files import data_dir, project_dir, read_json, replacing
@@ -48,15 +59,61 @@ def domains_table(wer: dict) -> str:
     return _markdown(*by_domain(wer))
 
 
-def ablation_markdown(ablation: dict) -> str:
-    """Methods x seeds in Markdown: macro WERs and differences, every domain, and what the intervals allow one to say of ASKD."""
-    seeds, scored = len(ablation["seeds"]), ablation["provenance"]
-    about = (f"Macro WER % of profile `{ablation['profile']}`, {seeds} seed{'s' * (seeds > 1)}, scored at commit "
-             f"`{scored['commit']}`; in brackets 95 % intervals over utterances{' and seeds' * (seeds > 1)}.")
+def ablation_markdown(ablation: Mapping, others: Mapping[str, Mapping] | None = None) -> str:
+    """Methods x seeds in Markdown: macro WERs and differences, every domain, and what the intervals allow one to say of ASKD.
+
+    Args:
+        ablation: the content of ``ablation.json``.
+        others: the same with other settings, by name of their file; what differs, their table and sentences follow below.
+    """
+    about = (f"Profile `{ablation['profile']}`, {repeats(ablation)}, {_made(ablation)}. Macro WER %; in brackets 95 % intervals "
+             f"over {over(ablation)}; {means_in_words(ablation)}.")
+    shared = "; ".join(", ".join(names) for names in shared_sources(ablation))
+    caveat = ["", f"Domains of one source ({shared}) may share recordings, speakers or prompts, and are resampled apart: "
+              "intervals of means over them are somewhat too narrow."] if shared else []
     domains = ["<details><summary>Every domain (&ast;: never trained on)</summary>", "", _markdown(*ablation_domains(ablation)),
                "", "</details>"]
-    return "\n".join([about, "", _markdown(*ablation_table(ablation)), "", *domains, "",
-                      *[f"- {sentence}" for sentence in ablation_sentences(ablation)]])
+    lines = [about, *caveat, "", _markdown(*ablation_table(ablation)), "", *domains, "", *_told(ablation)]
+    for name, other in (others or {}).items():
+        lines += ["", f"**{_other_settings(ablation, other)}** (`{name}.json`), {repeats(other)}, {_made(other)}; intervals over "
+                  f"{over(other)}.", "", _markdown(*ablation_table(other)), "", *_told(other)]
+    return "\n".join(lines)
+
+
+def _told(ablation: Mapping) -> list[str]:
+    told = [f"- {sentence}" for sentence in ablation_sentences(ablation)]
+    return [f"What the intervals allow one to say ({P_VALUES}):", "", *told] if told else []
+
+
+def _made(ablation: Mapping) -> str:
+    """Where it was scored and trained; code that was in no commit is said to be so."""
+    def at(entry: Mapping) -> str:
+        return f"`{entry['commit']}`" + " with uncommitted changes" * bool(entry["changed"])
+
+    trained = list(dict.fromkeys(at(entry) for entry in ablation["trained"]))
+    return f"scored at commit {at(ablation['provenance'])}, trained at {', '.join(trained) or 'an unknown commit'}"
+
+
+def _other_settings(ablation: Mapping, other: Mapping) -> str:
+    ours, theirs = ablation["settings"], other["settings"]
+    changed = [f"{name} {value} instead of {ours.get(name)}" for name, value in theirs.items() if value != ours.get(name)]
+    return f"With {', '.join(changed)}" if changed else "With the same settings"
+
+
+def committed_ablation(folder: Path) -> str:
+    """The README's text of ``ablation.json`` and ``ablation-*.json`` in a folder of ``data/results``."""
+    others = {path.stem: read_json(path) for path in sorted(folder.glob("ablation-*.json"))}
+    return ablation_markdown(read_json(folder / "ablation.json"), others)
+
+
+def profile_shown(block: str) -> str | None:
+    """Whose ablation a block of the README shows; None when it shows none.
+
+    >>> profile_shown("Profile `real`, 3 seeds"), profile_shown("not made yet")
+    ('real', None)
+    """
+    found = re.match(r"\s*Profile `([^`]+)`", block)
+    return found[1] if found else None
 
 
 def claims_markdown(claims: dict, headline: dict) -> str:
@@ -88,16 +145,18 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         profile: name of the run.
         scores: folder of ``askd score --out`` that holds several seeds of it; its reports and figures are taken where it has any.
 
-    ``runs/<profile>-ablation`` (askd ablate) is published with it where there is one, or alone where the run itself was not made.
+    ``runs/<profile>-ablation`` (askd ablate) is published with it where there is one, or alone where the run has no results.
 
     Raises:
-        RunError: the run is not finished.
+        RunError: the run is not finished. Nothing has been published then.
     """
     run, ablation = Run(profile), Run(f"{profile}-ablation")
-    if (ablation.results / "ablation.json").is_file():
+    has_ablation = (ablation.results / "ablation.json").is_file()
+    if has_ablation and not scores and not any((run.results / f"{name}.json").is_file() for name in PUBLISHED):
         _publish_ablation(profile, ablation)
-        if not run.folder.exists():
-            return
+        print(f"the ablation alone: {run.results} holds none of {', '.join(PUBLISHED)}; askd reproduce --profile {profile} "
+              "makes them")
+        return
 
     def at(relative: str, notebooks: str) -> Path:
         of_one = ("latency", "headline", "weights_and_dev")  # not made of scores
@@ -108,17 +167,19 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         return run.needs(relative, notebooks)
 
     target = data_dir() / "results" / profile
-    found = {}
-    for name in PUBLISHED:
-        path = at(f"results/{name}.json", "04_multi_domain_wer to 06_hallucination_and_calibration")
-        found[name] = read_json(path)
+    paths = {name: at(f"results/{name}.json", "04_multi_domain_wer to 06_hallucination_and_calibration") for name in PUBLISHED}
+    found = {name: read_json(path) for name, path in paths.items()}
+    for name, path in paths.items():
         if "partial" in found[name]:
             raise RunError(f"{path} was made of partial files: it is not to be published")
-        target.mkdir(parents=True, exist_ok=True)
+    figures = [at(f"figures/{name}{suffix}", "01 to 06") for name in FIGURES for suffix in (".png", ".svg")]
+    if has_ablation:
+        _publish_ablation(profile, ablation)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in paths.values():
         shutil.copy(path, target / path.name)
-    for name in FIGURES:
-        for suffix in (".png", ".svg"):
-            shutil.copy(at(f"figures/{name}{suffix}", "01 to 06"), project_dir() / "figures" / f"{name}{suffix}")
+    for path in figures:
+        shutil.copy(path, project_dir() / "figures" / path.name)
     _rewrite_readme({
         "headline": headline_text(found["wer"], found["headline"], profile),
         "table": results_table(found["wer"], found["headline"]),
@@ -129,21 +190,30 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
 
 
 def _publish_ablation(profile: str, run: Run) -> None:
-    """Copy what `askd ablate` left; the README says it where it has the marks."""
+    """Copy what `askd ablate` left; figures and README show it unless they show another profile's."""
     target = data_dir() / "results" / profile
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.results / "ablation.json", target / "ablation.json")
+    for other in sorted(run.folder.parent.glob(f"{profile}-ablation-*")):  # the same with other settings (askd ablate --set)
+        if (other / "results" / "ablation.json").is_file():
+            shutil.copy(other / "results" / "ablation.json", target / f"{other.name.removeprefix(f'{profile}-')}.json")
+    begin, end = MARK.format("ablation"), MARK.format("/ablation")
+    readme = (project_dir() / "README.md").read_text(encoding="utf-8")
+    block = readme.split(begin, 1)[1].split(end, 1)[0] if begin in readme and end in readme else None
+    shown, done = profile_shown(block or ""), f"published {run.folder.name}: data/results/{profile}/ablation.json"
+    if shown not in (None, profile):
+        print(f"{done}; README.md and figures/ show the ablation of profile {shown} and stay: empty the README between "
+              f"{begin} and {end} to show this one")
+        return
     (project_dir() / "figures").mkdir(exist_ok=True)
     for path in (run.folder / "figures" / f"{name}{suffix}" for name in ABLATION_FIGURES for suffix in (".png", ".svg")):
         if path.is_file():
             shutil.copy(path, project_dir() / "figures" / path.name)
-    for other in sorted(run.folder.parent.glob(f"{run.folder.name}-*")):  # the same with other settings (askd ablate --set)
-        if (other / "results" / "ablation.json").is_file():
-            shutil.copy(other / "results" / "ablation.json", target / f"{other.name.removeprefix(f'{profile}-')}.json")
-    told = MARK.format("ablation") in (project_dir() / "README.md").read_text(encoding="utf-8")
-    if told:
-        _rewrite_readme({"ablation": ablation_markdown(read_json(run.results / "ablation.json"))})
-    print(f"published {run.folder.name}: figures/, {target.relative_to(project_dir())}/ablation.json" + ", README.md" * told)
+    if block is None:
+        print(f"{done}, figures/; README.md has no {begin} ... {end}, so it does not show it")
+        return
+    _rewrite_readme({"ablation": committed_ablation(target)})
+    print(f"{done}, figures/, README.md")
 
 
 def _rewrite_readme(contents: dict[str, str]) -> None:

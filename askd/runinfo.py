@@ -23,7 +23,7 @@ from askd.clips import Clip
 from askd.files import digest, project_dir, read_json, replacing, sha256, write_json
 from askd.runlogs import read_rows
 
-CODE = ("askd", "data", "notebooks/profiles", ":!data/results", ":!data/README.md")  # what a result depends on, as git's pathspecs
+CODE = ("askd", "data", "notebooks/profiles", ":!data/results", ":!data/README.md")  # what a result depends on
 HOLDS = {  # file or folder of a run: what it holds
     "training.json": "the settings: method, curriculum, sizes, rates, and digests of the teacher's weights and of the clips",
     "run.json": "every start: command, commit, machine, versions, time; and what the data is",

@@ -44,15 +44,52 @@ class Settings:
     clips_seed: int | None = None  # which training clips; None: drawn anew with every seed
 
     def __post_init__(self):
+        self._check_kinds()
         object.__setattr__(self, "corpora", tuple(self.corpora))  # JSON and papermill give lists
         for name in self.corpora:
             domain = get_domain(name)
             if not domain.real or (domain.source == "package" and not domain.channel):
-                raise AskdError(f"settings: corpora: {name} is neither a public corpus of data/domains.yaml, nor recordings heard "
-                                "through a channel, nor hub:ID")
+                raise AskdError(f"settings: corpora: {name} is neither a public corpus of data/domains.yaml, nor recordings "
+                                "heard through a channel, nor hub:ID")
         for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "corpus_train_clips", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
+        for name in ("seed", "clips_seed"):
+            if (getattr(self, name) or 0) < 0:
+                raise AskdError(f"settings: {name} must be 0 or more, not {getattr(self, name)}")
+
+    def _check_kinds(self) -> None:
+        """Each field of its kind; what YAML and the command line give, such as the string 1e-4, is turned into a number."""
+        kinds = {f.name: f.type for f in fields(self)}
+        for name in ("teacher", "precision"):
+            if not isinstance(getattr(self, name), str):
+                raise AskdError(f"settings: {name} must be a name, not {getattr(self, name)!r}")
+        if not isinstance(self.streaming, bool):
+            raise AskdError(f"settings: streaming must be true or false, not {self.streaming!r}")
+        if not isinstance(self.corpora, (list, tuple)) or not all(isinstance(name, str) for name in self.corpora):
+            raise AskdError(f"settings: corpora must be a list of names, such as [an4], not {self.corpora!r}")
+        if not isinstance(self.training, dict):
+            raise AskdError(f"settings: training must be a mapping, such as {{momentum: 0.95}}, not {self.training!r}")
+        if self.training:
+            from askd.trainconfig import TrainConfig
+
+            if unknown := set(self.training) - set(TrainConfig.__dataclass_fields__):
+                raise AskdError(f"settings: training: unknown field {', '.join(sorted(map(str, unknown)))}: known are "
+                                f"{', '.join(TrainConfig.__dataclass_fields__)}")
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            if kind in (int, float) or (kind == int | None and value is not None and not isinstance(value, (list, tuple))):
+                self._number(name, float if kind is float else int)
+
+    def _number(self, name: str, kind: type) -> None:
+        value = getattr(self, name)
+        try:
+            number = float("nan") if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not abs(number) < float("inf") or (kind is int and number != int(number)):
+            raise AskdError(f"settings: {name} must be {'a whole number' if kind is int else 'a number'}, not {value!r}")
+        object.__setattr__(self, name, kind(number))
 
 
 def default_domains() -> list[str]:

@@ -59,8 +59,10 @@ def sigmoid(s: float, start: float, end: float, steepness: float = 10.0) -> floa
 def adaptive(s: float, start: float, end: float) -> float:
     """Linear in ``s``, which here is not time: it is the share of the gap to the teacher that the student has closed.
 
-    `askd.pace.Pace` measures it, as 1 - (smallest EMA of the teacher's divergence so far) / (the first one), so that it never
-    falls back. *Ours*: the abstract of arXiv 2601.19919 says "adaptive" and not what to.
+    `askd.pace.Pace` measures it, as 1 - (smallest EMA of the teacher's divergence so far) / (that of the first steps), so that
+    it never falls back. A student that keeps all its teacher's layers starts without a gap, and noise is all there is to see;
+    `askd.curriculum` brings the weight to its end in the last quarter of phase A in any case. *Ours*: the abstract of arXiv
+    2601.19919 says "adaptive" and not what to.
     """
     return _between(start, end, _clamp(s))
 

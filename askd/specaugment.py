@@ -5,7 +5,7 @@ from torch import Tensor
 
 BANDS, WIDTH = 2, 15  # masks, and at most so many mel bands each (of 80). The paper's policy LD has 2 of 27
 STRETCHES, LENGTH = 2, 40  # and at most so many frames (10 ms); LD has 2 of 100, for utterances of 12 s
-SHARE = 0.1  # of the shorter clips a stretch hides at most this much. LD has no limit, policy LS 0.2; the widths are ours
+SHARE = 0.1  # and at most this share of the batch's context each. LD's limit is the whole utterance; the widths are ours
 
 
 def masked(features: Tensor, rng: np.random.Generator) -> Tensor:

@@ -78,7 +78,7 @@ def save_model(model, processor, folder: Path | str) -> None:
     rows, state = {}, {}  # safetensors is row-major, and tied weights are one tensor
     for name, value in model.state_dict().items():
         state[name] = rows.setdefault((value.data_ptr(), value.shape), value.contiguous())
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval().save_pretrained(folder, state_dict=state)
     except SafetensorError as error:
@@ -86,5 +86,6 @@ def save_model(model, processor, folder: Path | str) -> None:
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from None
         raise
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
     processor.save_pretrained(folder)

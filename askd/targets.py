@@ -23,6 +23,7 @@ from askd.files import cache_dir, digest, replacing
 from askd.losses import IGNORE, topk_log_probs
 
 PART = 64  # clips a cache file
+CHUNK = 256  # tokens whose logits exist at once
 
 
 class TeacherTargets:
@@ -113,10 +114,17 @@ def token_targets(
     with torch.autocast(labels.device.type, dtype=autocast, enabled=autocast is not None):
         if encoded is None:
             encoded = encode(teacher, pad_features(batch.features, FULL_CONTEXT))
-        logits = label_logits(teacher, batch, encoded).float()  # (N, V)
+        hidden = label_states(teacher, batch, encoded)  # (N, d)
+        rows = zip(hidden.split(CHUNK), labels.split(CHUNK), strict=True)
+        parts = [_answers(teacher.proj_out(states).float(), y, k, temperature) for states, y in rows]
+    return TokenTargets(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+
+def _answers(logits: Tensor, labels: Tensor, k: int, temperature: float) -> tuple[Tensor, ...]:
+    """The fields of `TokenTargets` of a chunk of logits (n, V)."""
     ids, log_kept, log_rest = topk_log_probs(logits, k, temperature, labels)
     label_log_prob = logits.gather(1, labels[:, None])[:, 0] - logits.logsumexp(-1)
-    return TokenTargets(ids, log_kept, log_rest, label_log_prob, ids[:, 0] == labels)
+    return ids, log_kept, log_rest, label_log_prob, ids[:, 0] == labels
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
@@ -59,6 +60,11 @@ class TrainConfig:
         for name, kind in {f.name: f.type for f in fields(self)}.items():
             if kind in (int, float):
                 self._number(name, kind)
+        for name in ("freeze_encoder", "train_vocabulary", "spec_augment", "gradient_checkpointing", "compile"):
+            if not isinstance(getattr(self, name), bool):
+                raise AskdError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        if not isinstance(self.overrides, Mapping):
+            raise AskdError(f"overrides must be a mapping of curriculum fields, not {self.overrides!r}")
         self.curriculum()  # checks method and overrides
         positive = ("steps", "batch_size", "encoder_lr", "decoder_lr", "temperature", "clip_norm", "top_k", "checkpoint_every",
                     "dev_every")
@@ -71,6 +77,8 @@ class TrainConfig:
         for name in ("warmup", "momentum", "start_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise AskdError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        if not isinstance(self.pad_s, list | tuple) or not all(isinstance(x, int | float) for x in self.pad_s):
+            raise AskdError(f"pad_s must be two lengths in seconds, such as [0.2, 2.0], not {self.pad_s!r}")
         if len(self.pad_s) != 2 or not 0 <= self.pad_s[0] <= self.pad_s[1]:
             raise AskdError(f"pad_s must be two lengths in seconds, the shorter first, not {self.pad_s}")
         choices = {"precision": ("auto", "fp32", "bf16"), "context": ("clip", "full"), "targets": ("cached", "online"),
@@ -81,6 +89,11 @@ class TrainConfig:
                 raise AskdError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         if self.teacher_memory == "fsdp" and self.targets == "cached":
             raise AskdError("a sharded teacher answers all processes at once: teacher_memory fsdp needs targets online")
+        if self.spec_augment and self.targets == "online":
+            raise AskdError("spec_augment hides sound from the student alone, and an online teacher hears the same: set targets "
+                            "cached")
+        if self.micro_batch_size is not None:
+            self._number("micro_batch_size", int)
         if self.micro_batch_size is not None and not 0 < self.micro_batch_size <= self.batch_size:
             raise AskdError(f"micro_batch_size must lie in [1, {self.batch_size}] (the batch), not {self.micro_batch_size}")
 
@@ -112,7 +125,7 @@ class TrainConfig:
 
     def curriculum(self) -> Curriculum:
         """The method's curriculum with the overrides applied."""
-        unknown = set(self.overrides) - set(Curriculum.__dataclass_fields__)
+        unknown = set(map(str, self.overrides)) - set(Curriculum.__dataclass_fields__)
         if unknown:
             known = ", ".join(Curriculum.__dataclass_fields__)
             raise AskdError(f"unknown curriculum field {', '.join(sorted(unknown))}: known are {known}")

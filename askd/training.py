@@ -20,6 +20,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from askd import runinfo, stepclock
 from askd.batches import make_examples
 from askd.checkpoints import load_checkpoint, save_checkpoint
 from askd.clips import Clip
+from askd.curriculum import Curriculum
 from askd.devwer import dev_wer
 from askd.errors import AskdError, RunError
 from askd.files import digest, only_writer, read_json, replacing, write_json
@@ -105,6 +107,11 @@ def _check(config: TrainConfig, clips, everyone, dev_clips: Sequence[Clip]) -> N
     """Complain before anything is moved or written."""
     if config.curriculum().switch_by == "plateau" and not dev_clips:
         raise AskdError("switch_by plateau looks at dev clips, and there are none: give some, or switch_by=step")
+    curriculum = config.curriculum()
+    if curriculum.switch_by == "plateau" and (curriculum.patience + 1) * config.dev_every >= curriculum.switch * config.steps:
+        raise AskdError(f"switch_by plateau could never come before the switch at step {curriculum.switch * config.steps:.0f}: "
+                        f"{curriculum.patience} looks after the first, {config.dev_every} steps apart; lower dev_every or "
+                        "patience")
     lanes_of(config.lanes, everyone.process_index, everyone.num_processes)
     check_trackers(config.track)
     if isinstance(clips, Sequence):
@@ -118,10 +125,16 @@ def _check(config: TrainConfig, clips, everyone, dev_clips: Sequence[Clip]) -> N
                         f"{config.lanes} of {config.micro_batch}: open it with askd.traindata.open_stream")
 
 
+def _filled(recorded: dict) -> dict:
+    """A training.json with the fields that have been added since, at their defaults: such a run is finished all the same."""
+    defaults = {"config": TrainConfig().recorded()["config"], "curriculum": asdict(Curriculum())}
+    return recorded | {part: values | recorded.get(part, {}) for part, values in defaults.items()}
+
+
 def _make_room(out: Path, recorded: dict) -> None:
     """Move a run of other settings aside; refuse a folder that is in use, or that holds something else."""
     if (out / "training.json").is_file():
-        if (old := read_json(out / "training.json")) != recorded:
+        if (old := _filled(read_json(out / "training.json"))) != recorded:
             with only_writer(out):  # nobody else's
                 aside = out.with_name(f"{out.name}.old-{digest(old, 6)}")
                 print(f"{out.name} was trained with other settings: moved aside to {aside.name}")
@@ -198,13 +211,9 @@ class _Trainer:
                 seconds = clock.row()
                 self.step += 1
                 row = {"step": self.step, **row}
-                if self.dev and (self.step % config.dev_every == 0 or self.step == config.steps):
-                    row["dev_ce"] = self.learner.cross_entropy(self.dev)
-                    self.learner.looked(row["dev_ce"], self.step)
-                    self._keep_best(row["dev_ce"])
-                every = config.dev_wer_every
-                if self.dev and every and (self.step % every == 0 or self.step == config.steps):
-                    row["dev_wer"] = dev_wer(self.learner.student, self.processor, [e.clip for e in self.dev])
+                due = config.dev_every, config.dev_wer_every
+                if self.dev and (self.step == config.steps or any(every and self.step % every == 0 for every in due)):
+                    row |= self._look()
                 metrics({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()})
                 speed({"step": self.step} | {k: round(v, 5) for k, v in seconds.items()})
                 rate = config.batch_size / seconds["seconds"]
@@ -223,16 +232,25 @@ class _Trainer:
             self._finish()
         self.accelerator.wait_for_everyone()
 
-    def _keep_best(self, dev_ce: float) -> None:
-        if dev_ce < self.best:
-            self.best = dev_ce
+    def _look(self) -> dict[str, float]:
+        """Dev cross-entropy and, where it is due, dev WER of the student that would be kept now; the best one is."""
+        every, found = self.config.dev_wer_every, {}
+        with self.learner.final_student() as student:
+            found["dev_ce"] = self.learner.cross_entropy(student, self.dev)
+            self.learner.looked(found["dev_ce"], self.step)
             if self.accelerator.is_main_process:
-                with replacing(self.out / "best") as scratch:
-                    save_model(self.learner.student, self.processor, scratch)
-                    write_json(scratch / "best.json", {"step": self.step, "dev_ce": dev_ce})
+                if every and (self.step % every == 0 or self.step == self.config.steps):
+                    found["dev_wer"] = dev_wer(student, self.processor, [e.clip for e in self.dev])
+                if found["dev_ce"] < self.best:
+                    with replacing(self.out / "best") as scratch:
+                        save_model(student, self.processor, scratch)
+                        write_json(scratch / "best.json", {"step": self.step, "dev_ce": found["dev_ce"]})
+        self.best = min(self.best, found["dev_ce"])
+        return found
 
     def _finish(self) -> None:
-        save_model(self.learner.final_student(), self.processor, self.out)
+        with self.learner.final_student() as student:
+            save_model(student, self.processor, self.out)
         rows = read_speed(self.out)
         write_json(self.out / "finished.json", {
             "steps": self.step, "precision": self.precision, "processes": self.processes, "shares": stepclock.shares(rows),

@@ -240,3 +240,11 @@ def test_bad_arguments_are_named(case):
         distillation(student, teacher, labels, "jensen_shannon", beta=1.0)
     with pytest.raises(ValueError, match="skew"):
         topk_distillation(student, ids, kept, rest, labels, "skew_kl", skew=1.0)
+
+
+def test_annealed_logits_are_reached_exactly_on_the_kept_tokens(case):
+    """phi z is where Annealing-KD's first stage leads; a bucket for the rest would pull away from it."""
+    _, teacher, labels = case
+    ids, kept, rest = topk_log_probs(teacher, 5, 2.0)
+    assert topk_distillation(0.1 * teacher, ids, kept, rest, labels, "logit_mse", scale=0.1).item() == pytest.approx(0, abs=1e-9)
+    assert topk_distillation(teacher, ids, kept, rest, labels, "logit_mse", scale=0.1).item() > 0.1

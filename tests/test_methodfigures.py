@@ -25,10 +25,14 @@ def closed():
 def ablation(methods=tuple(METHODS), seeds=3, real=True, teacher=36.0):
     """ablation.json, as far as figures read it; the WER of a method is its place in line."""
     splits = {"in_domain": 10, "out_of_domain": 30, "all": 20} | ({"real": 25} if real else {})
-    wer = {"teacher": {"macro": {s: {"value": teacher, "ci95": [teacher - 5, teacher + 5]} for s in splits}}}
+    domains = {"a": {"split": "in_domain", "real": False}, "b": {"split": "out_of_domain", "real": False}}
+    if real:
+        splits["real_out_of_domain"] = 35
+        domains |= {"c": {"split": "in_domain", "real": True}, "d": {"split": "out_of_domain", "real": True}}
+    wer = {"teacher": {"domains": domains, "macro": {s: {"value": teacher, "ci95": [teacher - 5, teacher + 4]} for s in splits}}}
     wer |= {m: {"macro": {s: {"value": v + i, "ci95": [v + i - 2, v + i + 3]} for s, v in splits.items()}}
             for i, m in enumerate(methods)}
-    return {"methods": list(methods), "seeds": list(range(seeds)), "wer": wer,
+    return {"methods": list(methods), "seeds": list(range(seeds)), "wer": wer, "settings": {"clips_seed": None},
             "curves": {m: [curve(m, seed, i) for seed in range(seeds)] for i, m in enumerate(methods)}}
 
 
@@ -58,8 +62,9 @@ def test_every_method_has_a_colour_of_its_own():
 def test_error_rates_and_their_intervals(methods, seeds, real):
     made = ablation(methods, seeds, real)
     figure = ablation_wer(made)
-    splits = ["in_domain", "out_of_domain", *["real"] * real]
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["in-domain", "out-of-domain", "real speech"][: len(splits)]
+    splits = ["in_domain", "out_of_domain", *["real", "real_out_of_domain"] * real]
+    titles = ["in-domain", "out-of-domain", "real speech", "real, never trained on"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == titles[: len(splits)]
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [label(m) for m in methods]  # by the WER out of domain
     for ax, split in zip(figure.axes, splits, strict=True):
         for y, name in enumerate(methods):
@@ -68,8 +73,14 @@ def test_error_rates_and_their_intervals(methods, seeds, real):
             assert list(bar.get_xdata()) == entry["ci95"]
             assert to_hex(dot.get_color()).upper() == COLOURS[name]
             assert ax.get_xlim()[0] < entry["ci95"][0] and entry["ci95"][1] < ax.get_xlim()[1]
-    assert f"{seeds} seeds" in figure.get_supxlabel() or seeds == 1
+    assert figure.get_supxlabel().endswith("CI over utterances)" if seeds == 1 else f"CI over utterances and {seeds} seeds)")
     figure.canvas.draw()
+
+
+def test_seeds_that_change_only_the_order_are_called_so():
+    figure = ablation_wer(ablation(THREE, 2) | {"settings": {"clips_seed": 0}})
+    assert "utterances and 2 training orders of the same clips" in figure.get_supxlabel()
+    assert "seed" not in figure.get_supxlabel()
 
 
 @pytest.mark.parametrize(("teacher", "arrow"), [(500.0, "teacher 500.0 \u2192"), (36.0, None), (11.0, None)])
@@ -77,8 +88,12 @@ def test_a_teacher_far_away_leaves_the_students_apart(teacher, arrow):
     ax = ablation_wer(ablation(THREE, teacher=teacher)).axes[1]
     if arrow:
         assert "teacher" not in lines(ax) and ax.get_xlim()[1] < 50 and arrow in [t.get_text() for t in ax.texts]
+        assert not ax.patches
     elif teacher == 36.0:
-        assert lines(ax)["teacher"].get_xdata()[0] == teacher and ax.get_xlim()[0] < teacher < ax.get_xlim()[1]
+        assert lines(ax)["teacher"].get_xdata()[0] == teacher
+        (shade,) = ax.patches
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == (31, 40) and shade.get_gid() == "teacher ci95"
+        assert ax.get_xlim()[0] < 28 and ax.get_xlim()[1] > 40
     else:
         assert "\u2190 teacher 11.0" in [t.get_text() for t in ax.texts]
 

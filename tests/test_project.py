@@ -152,6 +152,20 @@ def test_readme_tables_are_the_committed_results():
         assert (ROOT / path).is_dir(), path
 
 
+def test_the_readmes_ablation_is_the_committed_one():
+    from askd.publish import MARK, committed_ablation, profile_shown
+
+    readme, begin, end = (ROOT / "README.md").read_text(encoding="utf-8"), MARK.format("ablation"), MARK.format("/ablation")
+    if begin not in readme and end not in readme:
+        pytest.skip("the README shows no ablation")
+    block = readme.split(begin, 1)[1].split(end, 1)[0]
+    profile = profile_shown(block)
+    folders = [path.parent.name for path in (ROOT / "data" / "results").glob("*/ablation.json")]
+    assert profile in folders if folders else profile is None  # marks without a text only before anything was published
+    if profile:
+        assert block == f"\n{committed_ablation(ROOT / 'data' / 'results' / profile)}\n"
+
+
 def test_committed_results_fulfil_their_identities():
     for path in Path(ROOT / "data" / "results").rglob("wer.json"):
         report = json.loads(path.read_text())

@@ -25,10 +25,12 @@ def curricula(draw) -> Curriculum:
     switch = draw(st.floats(0, 1))
     lambda_start, lambda_end = draw(weight), draw(weight)
     room = st.floats(0, 1 - lambda_end)
+    schedule = draw(st.sampled_from(list(SCHEDULES)))
     return Curriculum(
-        draw(st.sampled_from(list(SCHEDULES))), lambda_start, lambda_end, switch, draw(room),
+        schedule, max(lambda_start, 0.01) if schedule == "adaptive" else lambda_start, lambda_end, switch, draw(room),
         draw(st.sampled_from(SELF_TEACHERS)), draw(st.sampled_from(GATES)), mu_start=draw(st.none() | room),
-        self_schedule=draw(st.sampled_from(list(SCHEDULES))), switch_by=draw(st.sampled_from(["step", "plateau"])),
+        self_schedule=draw(st.sampled_from([name for name in SCHEDULES if name != "adaptive"])),
+        switch_by=draw(st.sampled_from(["step", "plateau"])),
         divergence=draw(st.sampled_from(list(DIVERGENCES))),
     )
 
@@ -91,11 +93,11 @@ def test_the_teachers_weight_moves_one_way_within_phase_a(curriculum, a, b):
         assert moved * (curriculum.lambda_end - curriculum.lambda_start) >= -1e-12
 
 
-@pytest.mark.parametrize("schedule", [name for name in decaying if name != "adaptive"])
-@given(switch=st.floats(0.05, 0.95), lambda_end=st.floats(0, 0.5), mu=st.floats(0, 0.5))
-def test_the_teachers_weight_is_continuous_at_the_switch(schedule, switch, lambda_end, mu):
+@pytest.mark.parametrize("schedule", decaying)
+@given(switch=st.floats(0.05, 0.95), lambda_end=st.floats(0, 0.5), mu=st.floats(0, 0.5), pace=paces())
+def test_the_teachers_weight_is_continuous_at_the_switch(schedule, switch, lambda_end, mu, pace):
     curriculum = Curriculum(schedule, 0.8, lambda_end, switch=switch, mu=mu, mu_start=0.0)
-    before, after = curriculum.weights(switch * (1 - 1e-9)), curriculum.weights(switch)
+    before, after = curriculum.weights(switch * (1 - 1e-9), pace), curriculum.weights(switch, pace)
     allowed = 0.8 / 4 + 1e-6 if schedule == "step" else 1e-5  # a staircase takes its last step there
     assert before.teacher == pytest.approx(after.teacher, abs=allowed)
     assert after.teacher == lambda_end
@@ -137,6 +139,8 @@ def test_the_closed_gap_of_a_divergence_that_halves():
     curriculum = Curriculum("adaptive", 0.8, 0.0)
     assert curriculum.weights(0.1, pace).teacher == pytest.approx(0.4, abs=1e-6)
     assert curriculum.weights(0.1).teacher == 0.8  # without a run the gap counts as open
+    assert curriculum.weights(0.525, pace).teacher == pytest.approx(0.4, abs=1e-6)  # halfway through the last quarter of phase A
+    assert curriculum.weights(0.5625).teacher == pytest.approx(0.2)
     assert curriculum.weights(0.6, pace).teacher == 0.0
 
 
@@ -193,15 +197,19 @@ def test_who_needs_whom():
 @pytest.mark.parametrize(("fields", "message"), [
     (dict(lambda_start=1.2), r"lambda_start must lie in \[0, 1\], not 1.2"),
     (dict(mu=-0.1), "mu must lie"),
-    (dict(mu_start=math.nan), "mu_start must lie"),
+    (dict(mu_start=math.nan), "mu_start must be a number"),
     (dict(lambda_end=0.8, mu=0.5), "leave -0.3 of total 1.0 for the label in phase B"),
     (dict(total=1.8), "leave 1.8 of total 1.8|leave 1.3 of total 1.8"),
     (dict(schedule="constant", lambda_start=0.8, lambda_end=0.8, switch=1.0, total=2.0), "leave 1.2 of total 2.0"),
     (dict(total=0), "total, the sum of the weights, must be positive"),
     (dict(self_temperature=0), "self_temperature must be positive"),
-    (dict(patience=0), "patience must be at least 1"),
+    (dict(patience=0), "patience must be a whole number of looks, at least 1"),
+    (dict(schedule="adaptive", lambda_start=0), "lambda_start 0 never computes"),
+    (dict(self_schedule="adaptive"), "self_schedule goes by time"),
+    (dict(label_smoothing=1.0), r"label_smoothing must lie in \[0, 1\)"),
+    (dict(self_temperature=math.inf), "self_temperature must be a number, not inf"),
     (dict(anneal=5), "divergence logit_mse"),
-    (dict(label_smoothing="much"), "label_smoothing must lie"),
+    (dict(label_smoothing="much"), "label_smoothing must be a number, not 'much'"),
 ])
 def test_weights_that_do_not_fit_are_refused_at_construction(fields, message):
     with pytest.raises(AskdError, match=message):

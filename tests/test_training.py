@@ -1,8 +1,10 @@
 """The loop: batches, targets, objective, resume after kill -9, accumulation, divergence. A toy Whisper on real clips."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,14 @@ import torch
 from askd import losses
 from askd.batches import batch_plan, collate, make_examples
 from askd.clips import Clip
-from askd.decoding import context_frames
+from askd.decoding import TAIL, context_frames
+from askd.devwer import dev_wer
 from askd.errors import AskdError, CacheError, RunError, TrainingDiverged
 from askd.learner import Learner
 from askd.losses import IGNORE
 from askd.methods import METHODS
 from askd.objective import States, objective
+from askd.pace import Pace
 from askd.specaugment import masked
 from askd.targets import label_logits, teacher_targets, token_targets
 from askd.teacher import load_teacher
@@ -177,11 +181,18 @@ def test_every_method_trains_and_leaves_a_plain_whisper(method, toy, tiny_en, cl
     before = (out / "model.safetensors").stat().st_mtime_ns
     train(TrainConfig(method=method, **FAST), toy, tiny_en.processor, clips, out, clips[:4], progress=False)
     assert (out / "model.safetensors").stat().st_mtime_ns == before  # finished: nothing is done again
+    old = json.loads((out / "training.json").read_text())  # of a time when there were fewer settings
+    del old["config"]["start_share"], old["curriculum"]["refresh"]
+    (out / "training.json").write_text(json.dumps(old))
+    train(TrainConfig(method=method, **FAST), toy, tiny_en.processor, clips, out, clips[:4], progress=False)
+    kept = (out / "model.safetensors").stat().st_mtime_ns == before
+    assert kept == (METHODS[method].refresh == 0)  # PS-KD's refresh is not the default: another method
 
 
-SWITCHING = {"schedule": "adaptive", "switch_by": "plateau", "patience": 1, "switch": 0.9}
+SWITCHING = {"schedule": "adaptive", "switch_by": "plateau", "patience": 1, "switch": 0.9, "gate": "none"}
 OTHER = {
-    "previous epoch": dict(method="ps_kd"), "adaptive, by plateau": dict(method="askd", overrides=SWITCHING),
+    "previous epoch": dict(method="ps_kd", overrides={"refresh": 0.0}),
+    "adaptive, by plateau": dict(method="askd", overrides=SWITCHING),
     "average at the end": dict(method="ce_only", final="ema", momentum=0.5, start_share=0.25, spec_augment=True),
     "annealing": dict(method="annealing_kd"), "decoupled": dict(method="constant_kd", overrides={"divergence": "decoupled_kd"}),
 }
@@ -191,6 +202,10 @@ OTHER = {
 def test_an_interrupted_run_of_any_method_ends_the_same(settings, toy, tiny_en, clips, tmp_path, monkeypatch):
     """What paces a curriculum, and every copy of the student, is part of the checkpoint."""
     config = TrainConfig(**FAST | dict(dev_every=2, steps=10, checkpoint_every=3) | settings)
+    monkeypatch.setattr("askd.pace.FIRST", 2)
+    looks = iter([3.0, 2.0, 2.5, 2.4, 2.3, *(3.0, 2.0, 2.5), *(2.4, 2.3)])  # of the whole run; until it is killed; after that
+    if config.curriculum().switch_by == "plateau":
+        monkeypatch.setattr(Learner, "cross_entropy", lambda self, student, examples: next(looks))
     whole = train(config, toy, tiny_en.processor, clips, tmp_path / "whole", clips[:4], progress=False)
 
     def killed(learner, step, batches, learn=Learner.learn):
@@ -204,14 +219,30 @@ def test_an_interrupted_run_of_any_method_ends_the_same(settings, toy, tiny_en, 
     again = train(config, toy, tiny_en.processor, clips, tmp_path / "killed", clips[:4], progress=False)
     assert read_metrics(again) == read_metrics(whole)
     assert same_weights(weights_of(again), weights_of(whole))
+    if config.curriculum().switch_by == "plateau":
+        rows = read_metrics(whole)
+        assert [row["phase"] for row in rows] == ["A"] * 6 + ["B"] * 4  # the third look, after step 6, found no new minimum
+        pace = Pace()
+        for row in rows:
+            done = row["step"] / 10
+            assert row["w_teacher"] == pytest.approx(config.curriculum().weights(done - 0.1, pace).teacher, abs=1e-5)
+            if row["phase"] == "A":
+                pace.learnt(row["kl_teacher"])
+                if "dev_ce" in row:
+                    pace.looked(row["dev_ce"], done, 1)
 
 
 def test_the_previous_epoch_teaches_once_there_has_been_one(toy, tiny_en, clips, tmp_path):
-    config = TrainConfig(method="ps_kd", **FAST)  # 12 clips in batches of 4: three steps an epoch
+    config = TrainConfig(method="ps_kd", overrides={"refresh": 0.0}, **FAST)  # 12 clips in batches of 4: three steps an epoch
     rows = read_metrics(train(config, toy, tiny_en.processor, clips, tmp_path / "run", progress=False))
     assert [row["w_self"] > 0 for row in rows] == [False] * 3 + [True] * 5
     assert [row["w_label"] + row["w_self"] for row in rows] == pytest.approx([1] * 8)
     assert rows[4]["w_self"] == pytest.approx(0.8 * 4 / 8)
+    own = TrainConfig(method="ps_kd", **FAST)
+    rows = read_metrics(train(own, toy, tiny_en.processor, clips, tmp_path / "own", progress=False))
+    assert [row["w_self"] > 0 for row in rows] == [False] + [True] * 7  # an eighth of the run counts as one
+    with pytest.raises(AskdError, match="an epoch has 3 steps and the run 3; train longer, or set refresh"):
+        train(replace(config, steps=3), toy, tiny_en.processor, clips, tmp_path / "short", progress=False)
 
 
 def test_the_average_and_a_share_of_the_start_are_what_is_saved(toy, tiny_en, clips, tmp_path):
@@ -232,13 +263,46 @@ def test_dev_clips_are_transcribed_when_asked(toy, tiny_en, clips, tmp_path):
     config = TrainConfig(method="ce_only", dev_wer_every=4, **FAST)
     rows = read_metrics(train(config, toy, tiny_en.processor, clips, tmp_path / "run", clips[:2], progress=False))
     assert [row["step"] for row in rows if "dev_wer" in row] == [4, 8]
-    assert all(row["dev_wer"] >= 0 for row in rows if "dev_wer" in row)
+    assert rows[-1]["dev_wer"] == dev_wer(*load_teacher(tmp_path / "run"), clips[:2])
+
+
+def test_dev_looks_at_the_student_that_is_kept(toy, tiny_en, clips, tmp_path):
+    """With some of the start's weights mixed in, and a frozen encoder that must not be put back into training mode."""
+    config = TrainConfig(method="ce_only", dev_wer_every=4, start_share=0.5, freeze_encoder=True, **FAST | dict(decoder_layers=4))
+    out = train(config, toy, tiny_en.processor, clips, tmp_path / "run", clips[:3], progress=False)
+    student, processor = load_teacher(out)
+    last, total, tokens = read_metrics(out)[-1], 0.0, 0
+    for example in make_examples(clips[:3], student, processor):
+        batch = collate([example], [0], pad_frames=TAIL)
+        with torch.no_grad():
+            total += losses.cross_entropy(label_logits(student, batch), batch.flat_labels).item() * len(batch.flat_labels)
+        tokens += len(batch.flat_labels)
+    assert last["dev_ce"] == pytest.approx(total / tokens, rel=0.02)  # padded together, the clips hear other silence
+    assert last["dev_wer"] == dev_wer(student, processor, clips[:3])
+
+
+def test_what_yaml_and_people_write_is_taken_or_named():
+    assert TrainConfig(overrides={"lambda_end": "1e-2"}).curriculum().lambda_end == 0.01
+    for settings, message in (
+        (dict(spec_augment="off"), "spec_augment must be true or false, not 'off'"), (dict(pad_s=3.0), "two lengths in seconds"),
+        (dict(pad_s=("0.2", "2")), "two lengths in seconds"),
+        (dict(micro_batch_size=2.5), "micro_batch_size must be a whole number"),
+        (dict(overrides="a=b"), "overrides must be a mapping"), (dict(overrides={1: 2}), "unknown curriculum field 1"),
+        (dict(overrides={"patience": 2.5}), "patience must be a whole number"), (dict(method=["askd"]), "unknown method"),
+        (dict(overrides={"schedule": ["linear"]}), "unknown schedule"),
+        (dict(overrides={"anneal": math.inf}), "anneal must be a number"),
+        (dict(spec_augment=True, targets="online"), "set targets cached"), (dict(start_share=1.0), "start_share must lie"),
+    ):
+        with pytest.raises(AskdError, match=message):
+            TrainConfig(**settings)
 
 
 def test_a_plateau_needs_dev_clips(toy, tiny_en, clips, tmp_path):
     config = TrainConfig(overrides={"switch_by": "plateau"}, **FAST)
     with pytest.raises(AskdError, match="there are none: give some"):
         train(config, toy, tiny_en.processor, clips, tmp_path / "run", progress=False)
+    with pytest.raises(AskdError, match="could never come before the switch at step 5: 3 looks after the first, 4 steps apart"):
+        train(config, toy, tiny_en.processor, clips, tmp_path / "run", clips[:2], progress=False)
     assert not (tmp_path / "run").exists()
 
 
