@@ -4,8 +4,9 @@ import json
 import random
 
 from askd.ablationfiles import hypotheses_path, seed_folder
+from askd.ablationreport import ablation_report
 from askd.files import write_json
-from askd.methods import get_method
+from askd.methods import METHODS, get_method
 from askd.rows import meta_path, write_rows
 from askd.runs import Run
 
@@ -23,6 +24,11 @@ def rows_of(name, seed=0, n=12):
         rows.append({"domain": domain, "id": str(i), "speaker": f"v{i % 3}", "reference": " ".join(said), "seconds": 2.0,
                      "hypothesis": " ".join(heard), "ended": True})
     return rows
+
+
+def report(folder, seeds=(0, 1), resamples=300):
+    """``ablation.json`` of all methods that are there."""
+    return ablation_report(folder, "made", seeds, list(METHODS), resamples)
 
 
 def add_transcripts(folder, name, rows, **meta):

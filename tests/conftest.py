@@ -35,3 +35,19 @@ def toy(tiny_en):
     model = WhisperForConditionalGeneration(config).eval()
     model.generation_config = tiny_en.model.generation_config
     return model
+
+
+@pytest.fixture
+def undrawn(request, monkeypatch):
+    """An ablation's report without its figures, which take a second, unless the test asks for ``drawn``."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("askd.ablationreport.ablation_drawings", lambda ablation: {})
+
+
+@pytest.fixture
+def drawn():
+    """The figures of an ablation, closed afterwards."""
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")

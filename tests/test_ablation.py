@@ -4,14 +4,13 @@ import json
 import os
 
 import jiwer
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from ablation_folders import DOMAINS, add_student, add_transcripts, make, rows_of
+from ablation_folders import DOMAINS, add_student, add_transcripts, make, report, rows_of
 
 from askd.ablation import ablate
 from askd.ablationfiles import hypotheses_path, seed_folder
-from askd.ablationreport import POINTS, ablation_pairs, ablation_report, curve
+from askd.ablationreport import POINTS, ablation_pairs, curve
 from askd.ablationtables import (
     TOLD,
     ablation_domains,
@@ -28,28 +27,13 @@ from askd.files import only_writer, read_json, write_json
 from askd.methods import METHODS
 from askd.runs import Run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def made(tmp_path):
     """Three methods, two seeds, as `askd ablate` leaves them."""
     return make(tmp_path)
-
-
-@pytest.fixture
-def drawn():
-    """Whoever wants the figures asks for this; they take a second."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(autouse=True)
-def undrawn(request, monkeypatch):
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("askd.ablationreport.ablation_drawings", lambda ablation: {})
-
-
-def report(folder, seeds=(0, 1), resamples=300):
-    return ablation_report(folder, "made", seeds, list(METHODS), resamples)
 
 
 def test_what_is_in_ablation_json(made, drawn):

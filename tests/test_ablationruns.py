@@ -4,15 +4,13 @@ import os
 import time
 from dataclasses import asdict
 
-import matplotlib.pyplot as plt
 import pytest
-from ablation_folders import add_student, add_transcripts, make, rows_of
+from ablation_folders import add_student, add_transcripts, make, report, rows_of
 
 from askd import ablation as module
 from askd import ablationjobs as jobs
 from askd.ablation import JobsFailed, ablate, ablation_section, ablation_settings, chosen_methods
 from askd.ablationfiles import hypotheses_path, seed_folder
-from askd.ablationreport import ablation_report
 from askd.cli import main
 from askd.errors import AskdError, RunError, TrainingDiverged, UnknownName
 from askd.files import read_json, write_json
@@ -22,28 +20,13 @@ from askd.rows import meta_path
 from askd.runs import Run, Settings
 from askd.training import save_model
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def made(tmp_path):
     """Three methods, two seeds, as `askd ablate` leaves them."""
     return make(tmp_path / "made-ablation")
-
-
-@pytest.fixture
-def drawn():
-    """Whoever wants the figures asks for this; they take a second."""
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(autouse=True)
-def undrawn(request, monkeypatch):
-    if "drawn" not in request.fixturenames:
-        monkeypatch.setattr("askd.ablationreport.ablation_drawings", lambda ablation: {})
-
-
-def report(folder, seeds=(0, 1), resamples=300):
-    return ablation_report(folder, "made", seeds, list(METHODS), resamples)
 
 
 @pytest.mark.parametrize(
