@@ -152,11 +152,15 @@ def _take_share(gpu: str | None, threads: int) -> None:
 
 def _prepare(jobs: Sequence[Job]) -> None:
     """Speech that has to be made is made once, before several processes want it."""
+    from askd.teacher import load_teacher
+
     for folder in dict.fromkeys(job.folder for job in jobs):
         with contextlib.redirect_stdout(io.StringIO()):  # the jobs say what is left out
             run = Run(folder)
-            for role in ("dev", "test") if run.settings().streaming else ("train", "dev", "test"):
+            for role in ("dev", "test"):
                 run.clips(role, progress=sys.stderr.isatty())
+            if not run.settings().streaming:
+                run.training_clips(*load_teacher(run.settings().teacher), progress=sys.stderr.isatty())
 
 
 def _work(job: Job) -> Outcome:

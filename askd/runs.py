@@ -32,6 +32,8 @@ class Settings:
     real_clips: int = 4  # per domain of real test recordings
     corpora: tuple[str, ...] = ()  # public corpora and hub:ID that join in: their train, dev and test recordings
     corpus_train_clips: int = 6  # per corpus
+    cut_clips: int = 0  # training recordings that are also heard cut off in mid-phrase (askd/endings.py)
+    joined_clips: int = 0  # pairs of them, one after the other
     streaming: bool = False  # train on the corpora alone (hub:ID in Parquet), read as the steps need them
     steps: int = 6
     batch_size: int = 4
@@ -54,7 +56,7 @@ class Settings:
         for name in ("train_clips", "dev_clips", "test_clips", "real_clips", "corpus_train_clips", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise AskdError(f"settings: {name} must be at least 1, not {getattr(self, name)}")
-        for name in ("seed", "clips_seed"):
+        for name in ("seed", "clips_seed", "cut_clips", "joined_clips"):
             if (getattr(self, name) or 0) < 0:
                 raise AskdError(f"settings: {name} must be 0 or more, not {getattr(self, name)}")
 
@@ -163,6 +165,26 @@ class Run:
             raise RunError("none of the public corpora of this run is here: askd data get NAME, or --audio-root FOLDER")
         return clips
 
+    def training_clips(self, teacher, processor, progress: bool = False, skip_bad: bool = False) -> list[Clip]:
+        """What students are trained on: the training clips, and of its real recordings cut and joined ones (`askd.endings`)."""
+        import torch
+
+        from askd.endings import cut_clips, joined_clips
+        from askd.processes import all_processes
+        from askd.trainconfig import fast_precision
+
+        s, clips = self.settings(), self.clips("train", progress, skip_bad)
+        if not s.cut_clips + s.joined_clips:
+            return clips
+        recordings = [clip for clip in clips if get_domain(clip.domain).real]
+        seed = s.seed if s.clips_seed is None else s.clips_seed
+        precision = fast_precision(all_processes().device) if s.precision == "auto" else s.precision
+        autocast = torch.bfloat16 if precision == "bf16" else None
+        return [
+            *clips, *cut_clips(recordings, s.cut_clips, teacher, processor, seed, autocast, progress),
+            *joined_clips(recordings, s.joined_clips, seed),
+        ]
+
     def _domains(self) -> list:
         return [get_domain(name) for name in (*default_domains(), *self.settings().corpora)]
 
@@ -188,7 +210,7 @@ class Run:
                 domains = [d for d in map(get_domain, s.corpora) if "train" in d.roles]
                 clips = open_stream(domains, teacher, processor, config, skip_bad)
             else:
-                clips = self.clips("train", progress, skip_bad)
+                clips = self.training_clips(teacher, processor, progress, skip_bad)
             dev = self.clips("dev", skip_bad=skip_bad)
         return train(config, teacher, processor, clips, self.student(method), dev, progress, skip_bad)
 

@@ -38,7 +38,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--train-clips", type=int, help="clips a domain (default: 150 synthetic, 2,000 of a Hub data set, all else)")
     p.add_argument("--dev-clips", type=int, help="clips a domain (default: 8; 0: none)")
     p.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
-                   help="any other field of askd.trainconfig.TrainConfig or askd.curriculum.Curriculum")
+                   help="any other field of askd.trainconfig.TrainConfig or askd.curriculum.Curriculum; with --profile, of "
+                   "askd.runs.Settings")
     p.add_argument("--profile", help="train as this profile's notebooks do: its teacher, speech and settings, but for what you "
                    "name yourself (--data: its corpora)")
     p.add_argument("--estimate", action="store_true", help="say what it would cost on GPUs (operations, hours, memory), and stop")
@@ -53,6 +54,7 @@ def _settings(args) -> dict:
 
     from askd.curriculum import Curriculum
     from askd.methods import TRAINING
+    from askd.runs import Settings
     from askd.trainconfig import TrainConfig
 
     names = ("steps", "decoder_layers", "batch_size", "encoder_lr", "decoder_lr", "precision", "seed", "track")
@@ -60,13 +62,15 @@ def _settings(args) -> dict:
     overrides, known = {}, [*TrainConfig.__dataclass_fields__, *Curriculum.__dataclass_fields__]
     for name in ("method", "overrides"):  # an option of its own; and what the other fields are collected in
         known.remove(name)
+    if args.profile:
+        known += [name for name in Settings.__dataclass_fields__ if name not in (*known, "training")]
     for item in args.set:
         if "=" not in item:
             raise AskdError(f"--set {item}: write FIELD=VALUE, for example --set schedule=cosine")
         field, value = item.split("=", 1)
         if field not in known:
             raise AskdError(f"--set {field}: no such field; known are {', '.join(known)}")
-        (values if field in TrainConfig.__dataclass_fields__ else overrides)[field] = yaml.safe_load(value)
+        (overrides if field in Curriculum.__dataclass_fields__ else values)[field] = yaml.safe_load(value)
     belongs = {} if args.profile else TRAINING.get(args.method, {})  # with a profile, askd.runs.train_config adds it
     return belongs | values | {"method": args.method} | ({"overrides": overrides} if overrides else {})
 
