@@ -104,7 +104,8 @@ def joined_clips(clips: Sequence[Clip], count: int, seed: int = 0) -> list[Clip]
         pairs += zip(left[::2], left[1::2], strict=False)
     fit = [pair for pair in pairs if sum(clip.audio_s for clip in pair) + PAUSE_S[1] <= MAX_AUDIO_S]
     chosen = [fit[i] for i in rng.permutation(len(fit))[:count]]
-    return [_joined(a, b, float(pause)) for (a, b), pause in zip(chosen, rng.uniform(*PAUSE_S, len(chosen)).round(2), strict=True)]
+    pauses = rng.uniform(*PAUSE_S, len(chosen)).round(2)
+    return [_joined(*pair, float(pause)) for pair, pause in zip(chosen, pauses, strict=True)]
 
 
 def _joined(first: Clip, second: Clip, pause_s: float) -> Clip:

@@ -34,9 +34,10 @@ def test_a_cut_clip_holds_the_beginning_of_sound_and_words(prompts, tiny_en, own
         assert begins(source.text, clip.text) and (clip.speaker, clip.domain) == (source.speaker, source.domain)
         assert 0.29 < clip.audio_s / source.audio_s < 0.81
         assert np.abs(clip.samples() - source.samples()[: len(clip.samples())]).max() < 1e-3
-    monkeypatch.setattr(endings, "transcribe", lambda model, processor, sounds: [] if not sounds else pytest.fail("heard twice"))
+    monkeypatch.setattr(endings, "transcribe", lambda model, processor, sounds: sounds and pytest.fail("heard twice"))
     assert cut_clips(prompts, 12, *tiny_en) == cut  # out of the cache
-    assert [clip.id for clip in cut_clips(prompts, 5, *tiny_en)] == [clip.id for clip in cut][: len(cut_clips(prompts, 5, *tiny_en))]
+    fewer = cut_clips(prompts, 5, *tiny_en)
+    assert fewer == cut[: len(fewer)]
 
 
 def test_work_that_was_interrupted_is_kept(prompts, tiny_en, own_cache, monkeypatch):
@@ -64,8 +65,9 @@ def test_another_seed_cuts_elsewhere(prompts, tiny_en, own_cache):
 
 @pytest.mark.parametrize(("whole", "text", "right"), [
     ("Please hold the line.", "Please hold...", True), ("Please hold the line.", "Please hold the line.", False),
-    ("Please hold the line.", "Please hole", False), ("Please hold the line.", "", False), ("Please hold the line.", "...", False),
-    ("Please hold the line.", "hold the", False), ("It's twenty two dollars, sir.", "It is 22 dollars", True),
+    ("Please hold the line.", "Please hole", False), ("Please hold the line.", "", False),
+    ("Please hold the line.", "...", False), ("Please hold the line.", "hold the", False),
+    ("It's twenty two dollars, sir.", "It is 22 dollars", True),
 ])
 def test_what_is_the_beginning_of_a_transcript(whole, text, right):
     assert begins(whole, text) is right
