@@ -72,7 +72,10 @@ def cut_clips(
 def begins(whole: str, text: str) -> bool:
     """Whether ``text`` is the beginning of a transcript, word for word, and not all of it.
 
-    >>> begins("There are currently two callers.", "There are currently..."), begins("Yes.", "Yes."), begins("Yes, sir.", "")
+    The teacher's "..." is a word to Whisper's normaliser, so a text that ends with it does not begin a transcript: nor should a
+    student learn to write it.
+
+    >>> begins("There are currently two callers.", "There are currently"), begins("Yes.", "Yes."), begins("Yes, sir.", "")
     (True, False, False)
     """
     words, first = normalise(whole).split(), normalise(text).split()
