@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from askd.ablationtables import (
@@ -19,7 +20,7 @@ from askd.claims import claims_table
 from askd.errors import RunError
 from askd.files import data_dir, project_dir, read_json, replacing
 from askd.methods import DESCRIBED
-from askd.runs import Run
+from askd.runs import Run, Settings
 from askd.wer import by_domain, cell
 
 PUBLISHED = ("wer", "latency", "headline", "blindspots", "hallucination", "confidence", "calibration", "nonspeech", "claims")
@@ -95,7 +96,8 @@ def _made(ablation: Mapping) -> str:
 
 
 def _other_settings(ablation: Mapping, other: Mapping) -> str:
-    ours, theirs = ablation["settings"], other["settings"]
+    """What differs; a setting that is newer than a result has its default there."""
+    ours, theirs = (asdict(Settings()) | entry["settings"] for entry in (ablation, other))
     changed = [f"{name} {value} instead of {ours.get(name)}" for name, value in theirs.items() if value != ours.get(name)]
     return f"With {', '.join(changed)}" if changed else "With the same settings"
 
