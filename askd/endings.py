@@ -41,7 +41,7 @@ def cut_clips(
         progress: show a bar with ETA.
 
     Returns:
-        clips whose text is the teacher's, its punctuation included; typically half of ``count``.
+        clips whose text is the teacher's, its punctuation included; of tiny.en and the corpora of profile real, 307 of 1,000.
     """
     from tqdm.auto import tqdm
 

@@ -49,8 +49,9 @@ def read_profile(name: str) -> dict:
 
 def settings_of(profile: dict) -> dict:
     """The fields of `askd.runs.Settings` that a profile sets, as notebook 00 takes them from its parameters."""
-    values = {"teacher" if name == "teacher_name" else name: value
-              for name, value in ((profile.get("parameters") or {}).get("00_quickstart") or {}).items()}
+    values = dict((profile.get("parameters") or {}).get("00_quickstart") or {})
+    values |= values.pop("endings", {})
+    values = {"teacher" if name == "teacher_name" else name: value for name, value in values.items()}
     return {name: value for name, value in values.items() if name in Settings.__dataclass_fields__}
 
 

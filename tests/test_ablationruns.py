@@ -314,6 +314,17 @@ def test_publishing(made, tmp_path, drawn, repository, capsys):
     assert readme.read_text() == "no marks" and "README.md has no <!-- results:ablation -->" in capsys.readouterr().out
 
 
+def test_a_setting_that_is_newer_than_a_result_has_its_default_there(made, tmp_path, repository):
+    other = make(tmp_path / "made-ablation-before", methods=("askd",))
+    for folder, newer in ((made, {"cut_clips": 5}), (other, {})):
+        report(folder)
+        scored = read_json(folder / "results" / "ablation.json")
+        scored["settings"] = {name: value for name, value in scored["settings"].items() if name != "cut_clips"} | newer
+        write_json(folder / "results" / "ablation.json", scored)
+    publish("made")
+    assert "**With cut_clips 0 instead of 5** (`ablation-before.json`)" in (repository / "README.md").read_text()
+
+
 def test_another_profiles_ablation_is_not_replaced(made, repository, capsys):
     readme = repository / "README.md"
     readme.write_text(shown := readme.read_text().replace("old", "Profile `large`, 3 seeds."))

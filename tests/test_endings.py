@@ -110,3 +110,17 @@ def test_a_run_trains_on_them(prompts, tiny_en, own_cache, tmp_path, monkeypatch
     for name in ("cut_clips", "joined_clips"):
         with pytest.raises(AskdError, match=f"{name} must be 0 or more"):
             Settings(**{name: -1})
+
+
+def test_a_profile_and_the_command_line_ask_for_them(tmp_path, monkeypatch):
+    from askd.cli import main
+    from askd.reproduce import read_profile, settings_of
+
+    of_profile = settings_of(read_profile("real"))
+    assert (of_profile["cut_clips"], of_profile["joined_clips"]) == (1000, 200) and "endings" not in of_profile
+    begun = []
+    monkeypatch.setattr(Run, "train", lambda self, method, *args: begun.append((method, self.settings())) or self.folder)
+    asked = ["train", "--profile", "smoke", "--set", "cut_clips=3", "--set", "lambda_end=0.2", "--out", str(tmp_path / "x")]
+    assert main(asked) == 0
+    (method, settings), = begun
+    assert method == "askd" and settings.cut_clips == 3 and settings.training["overrides"] == {"lambda_end": 0.2}

@@ -30,7 +30,7 @@ def test_notebook(path):
     assert notebook.metadata.kernelspec.name == "python3"
     assert tags.count("parameters") == 1 and tags.count("nbval-check-output") >= 1
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "run make notebooks"
-    assert all(len(c.source.splitlines()) <= 20 for c in code if "parameters" not in c.metadata.get("tags", []))
+    assert all(len(c.source.splitlines()) <= 20 for c in code)
     assert not any(o.output_type == "error" for c in code for o in c.outputs)
     assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code)
     assert path.stat().st_size < 700_000
