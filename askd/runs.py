@@ -34,6 +34,7 @@ class Settings:
     corpus_train_clips: int = 6  # per corpus
     cut_clips: int = 0  # training recordings that are also heard cut off in mid-phrase (askd/endings.py)
     joined_clips: int = 0  # pairs of them, one after the other
+    wrong_transcripts: float = 0.0  # share of the training clips that carry another's words (askd/labelnoise.py)
     streaming: bool = False  # train on the corpora alone (hub:ID in Parquet), read as the steps need them
     steps: int = 6
     batch_size: int = 4
@@ -59,6 +60,11 @@ class Settings:
         for name in ("seed", "clips_seed", "cut_clips", "joined_clips"):
             if (getattr(self, name) or 0) < 0:
                 raise AskdError(f"settings: {name} must be 0 or more, not {getattr(self, name)}")
+        if not 0 <= self.wrong_transcripts <= 1:
+            raise AskdError(f"settings: wrong_transcripts must lie in [0, 1], not {self.wrong_transcripts}")
+        given = [name for name in ("cut_clips", "joined_clips", "wrong_transcripts") if getattr(self, name)]
+        if self.streaming and given:
+            raise AskdError(f"settings: {given[0]} changes clips made beforehand, and streaming makes none: leave one out")
 
     def _check_kinds(self) -> None:
         """Each field of its kind; what YAML and the command line give, such as the string 1e-4, is turned into a number."""
@@ -166,24 +172,25 @@ class Run:
         return clips
 
     def training_clips(self, teacher, processor, progress: bool = False, skip_bad: bool = False) -> list[Clip]:
-        """What students are trained on: the training clips, and of its real recordings cut and joined ones (`askd.endings`)."""
+        """What students are trained on: the training clips, of its real recordings cut and joined ones too (`askd.endings`), and
+        words exchanged (`askd.labelnoise`), as the settings say.
+        """
         import torch
 
         from askd.endings import cut_clips, joined_clips
+        from askd.labelnoise import swap_transcripts
         from askd.processes import all_processes
         from askd.trainconfig import fast_precision
 
         s, clips = self.settings(), self.clips("train", progress, skip_bad)
-        if not s.cut_clips + s.joined_clips:
-            return clips
-        recordings = [clip for clip in clips if get_domain(clip.domain).real]
         seed = s.seed if s.clips_seed is None else s.clips_seed
-        precision = fast_precision(all_processes().device) if s.precision == "auto" else s.precision
-        autocast = torch.bfloat16 if precision == "bf16" else None
-        return [
-            *clips, *cut_clips(recordings, s.cut_clips, teacher, processor, seed, autocast, progress),
-            *joined_clips(recordings, s.joined_clips, seed),
-        ]
+        if s.cut_clips + s.joined_clips:
+            recordings = [clip for clip in clips if get_domain(clip.domain).real]
+            precision = fast_precision(all_processes().device) if s.precision == "auto" else s.precision
+            autocast = torch.bfloat16 if precision == "bf16" else None
+            clips += cut_clips(recordings, s.cut_clips, teacher, processor, seed, autocast, progress)
+            clips += joined_clips(recordings, s.joined_clips, seed)
+        return swap_transcripts(clips, s.wrong_transcripts, seed)
 
     def _domains(self) -> list:
         return [get_domain(name) for name in (*default_domains(), *self.settings().corpora)]

@@ -124,3 +124,8 @@ def test_a_profile_and_the_command_line_ask_for_them(tmp_path, monkeypatch):
     assert main(asked) == 0
     (method, settings), = begun
     assert method == "askd" and settings.cut_clips == 3 and settings.training["overrides"] == {"lambda_end": 0.2}
+
+
+def test_streamed_clips_are_neither_cut_nor_given_other_words():
+    with pytest.raises(AskdError, match="cut_clips changes clips that are made beforehand"):
+        Settings(streaming=True, cut_clips=3)
