@@ -127,5 +127,5 @@ def test_a_profile_and_the_command_line_ask_for_them(tmp_path, monkeypatch):
 
 
 def test_streamed_clips_are_neither_cut_nor_given_other_words():
-    with pytest.raises(AskdError, match="cut_clips changes clips that are made beforehand"):
+    with pytest.raises(AskdError, match="cut_clips changes clips made beforehand"):
         Settings(streaming=True, cut_clips=3)
