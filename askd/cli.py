@@ -11,6 +11,7 @@ from askd.commands import (
     data,
     distill,
     evaluate,
+    export,
     latency,
     options,
     pseudolabel,
@@ -24,7 +25,8 @@ from askd.errors import AskdError
 
 COMMANDS = {
     "reproduce": reproduce, "ablate": ablate, "data": data, "pseudolabel": pseudolabel, "train": train, "distill": distill,
-    "runs": runs, "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "publish": publish,
+    "runs": runs, "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "export": export,
+    "publish": publish,
 }
 EXAMPLES = {name: command.EXAMPLES for name, command in COMMANDS.items()}
 

@@ -1,189 +1,141 @@
 """A finished student for other programs.
 
-    export("runs/mine", "hf", "shipped")            # a transformers folder with a model card
-    export("runs/mine", "ct2", "shipped-int8")      # CTranslate2, int8: what faster-whisper loads
+    export("runs/mine", "hf", "shipped")                        # a transformers folder
+    export("runs/cpu:askd", "ct2", "shipped-int8")              # CTranslate2, int8: what faster-whisper loads
+    export("runs/cpu:askd", "onnx", "shipped-onnx", samples)    # two graphs for onnxruntime, checked on a clip of yours
+    upload("shipped", "me/my-whisper")                          # to the Hugging Face Hub, by the user's own login
 
-``folder`` is what ``askd distill`` left, or any Whisper folder. An export appears whole or not at all, and a folder that holds
-something is never written to. The CTranslate2 export is checked: its encoder against transformers', and one transcript.
+What a run is, `askd.finished` says. Each form has a model card (`askd.modelcard`) and is checked before it appears: the folder is
+there whole or not at all, and one that holds something is never written to.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from askd.audio import SAMPLING_RATE_HZ
-from askd.clips import Clip
 from askd.errors import AskdError, pick
-from askd.files import read_json, replacing, write_json
-from askd.plan import FEW_TESTS
+from askd.files import replacing, write_json
+from askd.finished import finished, whole
 
-COMPUTE = "int8"  # of the CTranslate2 export: a quarter of the size, and the fast one on CPUs. Ours
-CLOSE = 0.97  # cosine between the two encoders' outputs, below which a conversion is taken for broken. Ours; int8 gives over 0.99
-TOKENS = 64  # of the transcript that is compared
-FILES = ("*config.json", "*.safetensors", "tokenizer*.json", "vocab.json", "merges.txt", "*tokens*.json", "normalizer.json")
+FORMS = ("hf", "ct2", "onnx")
+FILES = ("*config.json", "*.safetensors*", "tokenizer*.json", "vocab.json", "merges.txt", "*tokens*.json", "normalizer.json")
 
 
-def student_folder(folder: Path | str) -> Path:
-    """The Whisper in ``folder``: itself, or the student that ``askd distill`` chose there.
-
-    Raises:
-        AskdError: there is none, or it is not finished.
-    """
-    chosen = Path(folder) / "results" / "student.json"
-    for path in (Path(folder), Path(folder) / (read_json(chosen)["folder"] if chosen.is_file() else "student")):
-        if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
-            return path
-    raise AskdError(f"{folder} holds no finished model: give a folder of `askd distill` or `askd train` that has ended")
-
-
-def export(folder: Path | str, to: str, out: Path | str, clips: Sequence[Clip] = ()) -> dict:
+def export(
+    run: Path | str, to: str, out: Path | str, samples: np.ndarray | None = None, compute: str | None = None,
+    progress: bool = False,
+) -> dict:
     """Write a student in another form.
 
     Args:
-        folder: of ``askd distill``, ``askd train``, or any Whisper saved by transformers.
-        to: ``hf`` or ``ct2``.
+        run: of ``askd distill`` or ``askd train``, ``RUN:METHOD``, or any Whisper saved by transformers.
+        to: one of `FORMS`.
         out: new or empty folder.
-        clips: the first one is what the check transcribes; without any, a second of noise.
+        samples: what the check transcribes, (n,) float32 at 16 kHz, at most 30 s; None: a second of noise.
+        compute: of ct2: one of `askd.ct2export.COMPUTE`; None: int8.
+        progress: bars with ETA.
 
     Returns:
-        what was written and checked: ``to``, ``folder``, ``megabytes``, and for ct2 ``encoder_cosine``, ``same_words``, ``text``.
+        what was written and checked: ``to``, ``folder``, ``megabytes``, ``text`` of the export; ``same_words`` as transformers,
+        with ``compute`` and ``encoder_cosine`` (ct2) or ``log_prob_difference`` (onnx).
 
     Raises:
-        UnknownName: no such form.
-        AskdError: nothing to export, ``out`` is not empty, CTranslate2 is not installed, or the conversion does not agree.
+        UnknownName: no such form or compute.
+        AskdError: nothing to export, it is damaged, ``out`` is not empty, a package is missing, or the check fails.
     """
-    write: Callable = pick("export", to, {"hf": _hf, "ct2": _ct2})
-    source, out = student_folder(folder), Path(out)
+    write: Callable = pick("export", to, {"hf": _hf, "ct2": _ct2, "onnx": _onnx})
+    if compute and to != "ct2":
+        raise AskdError(f"compute is of ct2 alone: {to} keeps the weights as they are")
+    student, out = finished(run), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise AskdError(f"{out} is not empty: choose another folder for the export, or empty it")
+    if samples is None:
+        samples = np.random.default_rng(0).normal(0, 0.05, SAMPLING_RATE_HZ).astype(np.float32)
     with replacing(out) as scratch:
-        found = write(source, scratch, Path(folder), clips)
+        found = write(student.model, scratch, samples, compute, progress)
+        from askd.modelcard import model_card
+
+        (scratch / "README.md").write_text(model_card(run, to), encoding="utf-8")
     megabytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
     return {"to": to, "folder": str(out), "megabytes": round(megabytes, 1), **found}
 
 
-def _hf(source: Path, out: Path, folder: Path, clips: Sequence[Clip]) -> dict:
+def _hf(source: Path, out: Path, samples: np.ndarray, compute: None, progress: bool) -> dict:
+    from askd.decoding import transcribe
+    from askd.features import FULL_CONTEXT
+
     out.mkdir()
     for name in sorted({path for pattern in FILES for path in source.glob(pattern)}):
         shutil.copyfile(name, out / name.name)
-    (out / "README.md").write_text(model_card(folder), encoding="utf-8")
-    return {}
+    return {"text": transcribe(*whole(out), [samples], frames=FULL_CONTEXT)[0].text}
 
 
-def _ct2(source: Path, out: Path, folder: Path, clips: Sequence[Clip]) -> dict:
-    try:
-        from ctranslate2.converters import TransformersConverter
-    except ImportError:
-        raise AskdError("this export needs CTranslate2, which is not installed: pip install 'askd[export]'") from None
-    names = ("tokenizer.json", "preprocessor_config.json", "processor_config.json")
-    beside = [name for name in names if (source / name).is_file()]
-    try:
-        TransformersConverter(str(source), copy_files=beside).convert(str(out), quantization=COMPUTE)
-        found = check_ct2(source, out, clips[0].samples() if clips else _noise())
-    except AskdError:
-        raise
-    except Exception as error:  # of a package that is not ours: its classes are not promised
-        raise AskdError(f"CTranslate2 cannot convert {source}: {type(error).__name__}: {error}") from error
-    write_json(out / "askd.json", {"compute": COMPUTE, "checked": found})
+def _ct2(source: Path, out: Path, samples: np.ndarray, compute: str | None, progress: bool) -> dict:
+    from askd.ct2export import DEFAULT, check_ct2, need_ct2, write_ct2
+
+    compute = compute or DEFAULT
+    need_ct2(compute)
+    model, processor = whole(source)
+    write_ct2(source, processor, out, compute)
+    found = {"compute": compute, **check_ct2(model, processor, out, samples, compute)}
+    write_json(out / "askd.json", {"checked": found})
     return found
 
 
-def _noise() -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 0.05, SAMPLING_RATE_HZ).astype(np.float32)
+def _onnx(source: Path, out: Path, samples: np.ndarray, compute: None, progress: bool) -> dict:
+    from askd.onnxexport import check_onnx, need_onnx, write_onnx
+
+    need_onnx()
+    model, processor = whole(source)
+    out.mkdir()
+    write_onnx(model, processor, out, progress)
+    found = check_onnx(model, processor, out, samples)
+    write_json(out / "askd.json", {"checked": found})
+    return found
 
 
-def check_ct2(folder: Path | str, converted: Path | str, samples: np.ndarray) -> dict:
-    """Compare a conversion with its original on one clip, padded to 30 s as other programs pad it.
-
-    Returns:
-        ``encoder_cosine`` between the outputs of the two encoders; ``text`` of the conversion, ``same_words`` as transformers.
+def check_hub_name(name: str) -> None:
+    """Complain of a name that the Hub would not take, before anything is written.
 
     Raises:
-        AskdError: the encoders do not agree.
+        AskdError: neither ``NAME`` nor ``OWNER/NAME``.
     """
-    import ctranslate2
-    import torch
+    from huggingface_hub.utils import validate_repo_id
 
-    from askd.decoding import greedy, prompt_ids
-    from askd.features import FULL_CONTEXT, encode, log_mel, pad_features
-    from askd.scoring import normalise
-    from askd.teacher import load_teacher
-
-    model, processor = load_teacher(folder)
-    features = pad_features([log_mel(samples, model.config.num_mel_bins)], FULL_CONTEXT)  # (1, M, 3000)
-    with torch.inference_mode():
-        ours = encode(model, features)  # (1, 1500, d)
-    other = ctranslate2.models.Whisper(str(converted), device="cpu", compute_type=COMPUTE)
-    encoded = other.encode(ctranslate2.StorageView.from_array(features.numpy()), to_cpu=True)
-    theirs = torch.from_numpy(np.array(encoded, dtype=np.float32))
-    cosine = float(torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0))
-    if not cosine > CLOSE:
-        raise AskdError(f"the conversion of {folder} does not agree with it: cosine {cosine:.3f} between the encoders' outputs, "
-                        f"at least {CLOSE} was expected; please report it with the versions of both packages")
-    prompt, end = prompt_ids(model), model.generation_config.eos_token_id
-    found = [other.generate(encoded, [prompt], beam_size=1, max_length=TOKENS)[0].sequences_ids[0],
-             greedy(model, features, TOKENS, encoded=ours)[0][0].tolist()]
-    found = [ids[: ids.index(end)] if end in ids else ids for ids in found]
-    if max(map(len, found)) >= TOKENS - len(prompt):  # cut, and the two count the prompt differently
-        found = [ids[: min(map(len, found))] for ids in found]
-    texts = [processor.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found]
-    return {"encoder_cosine": round(cosine, 4), "same_words": normalise(texts[0]) == normalise(texts[1]), "text": texts[0]}
+    try:
+        validate_repo_id(name)
+    except ValueError as error:
+        raise AskdError(f"--push-to-hub {name!r}: {error}; give OWNER/NAME") from None
 
 
-def model_card(folder: Path | str) -> str:
-    """README.md of an export: what it is, how it came about, what it reaches, what it is for, and under which licence."""
-    folder = Path(folder)
-    known = {name: read_json(folder / path) if (folder / path).is_file() else {}
-             for name, path in (("plan", "plan.json"), ("wer", "results/wer.json"), ("latency", "results/latency.json"))}
-    asked, train, use = (known["plan"].get(name, {}) for name in ("asked", "train", "use"))
-    teacher = asked.get("teacher", "a Whisper model")
-    base = {"tiny.en": "openai/whisper-tiny.en", "base": "openai/whisper-base"}.get(teacher, teacher)
-    stock = base.count("/") == 1 and not Path(base).exists()  # a Hub id, not a folder
-    terms = "mit" if base.startswith("openai/whisper") else "other"
-    lines = [
-        "---", "language: en", f"license: {terms}", "library_name: transformers", "pipeline_tag: automatic-speech-recognition",
-        *([f"base_model: {base}"] if stock else []), "---", "",
-        f"# A student of {base if stock else Path(teacher).name}", "", "A Whisper for English speech recognition, "
-        + ("distilled with [ASKD](https://arxiv.org/abs/2601.19919) by `askd`: the\nteacher's influence fades over training, and "
-           "a phase of self-distillation follows." if train.get("method") == "askd" else "distilled by `askd`."), "",
-    ]
-    if train:
-        mixed = f" and {use['mixed in']} synthetic clips" if use.get("mixed in") else ""
-        lines += [
-            "## Training", "",
-            f"{use['train'] - use.get('mixed in', 0)} recordings{mixed};",
-            f"{train['steps']} steps of {train['batch_size']} clips, method `{train['method']}`, "
-            f"{train['decoder_layers']} decoder layers, seed {train['seed']}.", "",
-        ]
-    if known["wer"]:
-        models = known["wer"]["models"]
-        domains = models["student"]["domains"]
-        lines += ["## Word error rate, %", "", "| test recordings | utterances | teacher | this model |", "|---|---|---|---|"]
-        lines += [f"| {name} | {row['utterances']} | {models['teacher']['domains'][name]['wer']:.1f} | {row['wer']:.1f} |"
-                  for name, row in domains.items()]
-        said = [c["in_words"] for c in known["wer"]["comparisons"] if c["split"] == "all"]
-        if sum(row["utterances"] for row in domains.values()) < FEW_TESTS:
-            said.append("These are too few recordings for a verdict.")
-        lines += ["", *said, "", f"Scored by {known['wer']['scorer']}.", ""]
-    if known["latency"]:
-        machine, rows = known["latency"]["machine"], {row["model"]: row for row in known["latency"]["rows"]}
-        teacher_ms, student_ms = rows["teacher"]["p50_ms"], rows["student"]["p50_ms"]
-        lines += [
-            "## Latency", "",
-            f"Median {student_ms:.0f} ms on the clip's own length (`askd.transcribe`), {teacher_ms:.0f} ms for the teacher on "
-            f"its padded 30 s: batch 1, clips of {rows['student']['audio_s']:.1f} s (mean),",
-            f"equal token counts, transformers on {machine['gpu'] or machine['cpu']}.",
-            "Programs that pad to 30 s gain only what cut layers give.", "",
-        ]
-    licences = known["plan"].get("licences", {})
-    data_terms = [f"- Trained on: {name} ({terms or 'no licence declared'})" for name, terms in licences.items()]
-    return "\n".join([
-        *lines, "## Intended use", "",
-        "Transcription of recordings like those it was trained on, of at most 30 s each. It may make up words on silence and",
-        "noise, and it was not tested on other voices, accents or channels than those above. Not for decisions about people.", "",
-        "## Licence", "",
-        "The weights derive from the teacher's and stand under its licence (OpenAI's Whisper: MIT).", "", *data_terms, "",
-        "What was learnt from recordings may be bound by their terms too; of your own, they are yours to say.", "",
-    ])
+def upload(folder: Path | str, name: str) -> str:
+    """Upload an export to the Hugging Face Hub with the login of ``hf auth login``. A new repository is private.
+
+    Args:
+        folder: an export.
+        name: ``OWNER/NAME``, or ``NAME`` for one's own.
+
+    Returns:
+        address of its page.
+
+    Raises:
+        AskdError: not logged in, no network, or refused. The folder stays as it is.
+    """
+    import httpx
+    from huggingface_hub import HfApi, get_token
+
+    check_hub_name(name)
+    kept = f"The export is whole in {folder}; to upload it later: hf upload {name} {folder}"
+    if not get_token():
+        raise AskdError(f"not uploaded, for nobody is logged in to the Hugging Face Hub: hf auth login. {kept}")
+    try:
+        made = HfApi().create_repo(name, private=True, exist_ok=True)
+        HfApi().upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Exported by askd")
+    except (httpx.HTTPError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise AskdError(f"not uploaded ({reason}): is the network there, and may this login write to {name}? See hf auth whoami. "
+                        f"{kept}") from error
+    return str(made)

@@ -53,7 +53,7 @@ def judge(
         test: clips to score on.
         teacher, processor: from `askd.load_teacher`.
         trained: domains that were trained on.
-        exports: ``hf``, ``ct2``.
+        exports: of `askd.export.FORMS`.
         progress: bars with ETA.
     """
     from askd.evaluation import hypotheses
@@ -110,7 +110,7 @@ def _export(out: Path, to: str, weights: str, clips: Sequence[Clip]) -> dict | N
         aside = folder.with_name(f"{to}.old-{old.get('weights', '')[:6] or int(time.time())}")
         folder.rename(aside if not aside.exists() else aside.with_name(f"{aside.name}-{int(time.time())}"))
     try:
-        found = export(out, to, folder, clips) | {"weights": weights, "folder": f"export/{to}"}
+        found = export(out, to, folder, clips[0].samples() if clips else None) | {"weights": weights, "folder": f"export/{to}"}
     except AskdError as error:
         print(f"not exported to {to}: {error}")
         return None

@@ -4,7 +4,6 @@ import argparse
 import csv
 import json
 import shutil
-import sys
 from dataclasses import replace
 
 import pytest
@@ -19,8 +18,8 @@ from askd.commands import distill as cli_distill
 from askd.distill import clips_of, in_words, located
 from askd.domains import get_domain
 from askd.errors import AskdError, RunError, UnknownName
-from askd.export import check_ct2, export, model_card, student_folder
 from askd.files import read_json, write_json
+from askd.finished import finished
 from askd.hub import clips_to_dataset
 from askd.outcome import choose
 from askd.owndata import amount, contents, demo_folder, own_clips, set_aside
@@ -346,8 +345,8 @@ def test_the_best_student_ships_where_there_are_dev_clips_to_tell(tmp_path):
     (student / "metrics.jsonl").write_text("".join(
         json.dumps({"step": step, "dev_ce": ce}) + "\n" for step, ce in ((1, 0.9), (2, 0.5), (3, 0.7))))
     write_json(student / "best" / "best.json", {"step": 2, "dev_ce": 0.5})
-    assert choose(tmp_path, 30) == student / "best" == student_folder(tmp_path)
-    assert choose(tmp_path, 29) == student == student_folder(tmp_path)
+    assert choose(tmp_path, 30) == student / "best" == finished(tmp_path).model
+    assert choose(tmp_path, 29) == student == finished(tmp_path).model
     assert "too few to choose by" in read_json(tmp_path / "results" / "student.json")["note"]
     (tmp_path / "plan.json").write_text('{"asked"')
     with pytest.raises(RunError, match="cannot be read"):
@@ -365,18 +364,6 @@ def test_words_claim_no_more_than_the_recordings_can():
     assert "the student is better" in said and "mean over 2 sources" in said and "faster-whisper" in said
     few = in_words(SUMMARY | {"utterances": 29, "sources": 1, "same_words_after_conversion": False})
     assert "too few recordings for a verdict" in few and "better" not in few and "mean over" not in few and "other words" in few
-
-
-def test_the_card_names_what_was_trained_on(tmp_path):
-    train = {"method": "constant_kd", "steps": 3, "batch_size": 2, "decoder_layers": 4, "seed": 0}
-    plan = {"asked": {"teacher": "tiny.en", "data": ["mine", "else"]}, "train": train, "use": {"train": 9},
-            "licences": {"openslr/librispeech_asr": "CC BY 4.0", "mine": ""}}
-    write_json(tmp_path / "plan.json", plan)
-    card = model_card(tmp_path)
-    assert "base_model: openai/whisper-tiny.en" in card and "license: mit" in card and "ASKD" not in card
-    assert "- Trained on: openslr/librispeech_asr (CC BY 4.0)" in card and "else" not in card
-    write_json(tmp_path / "plan.json", plan | {"train": train | {"method": "askd"}})
-    assert "ASKD" in model_card(tmp_path)
 
 
 @pytest.mark.slow
@@ -406,37 +393,3 @@ def test_without_the_notebooks_there_is_a_message_and_no_crash(tmp_path, monkeyp
     monkeypatch.setattr(report, "project_dir", lambda: tmp_path)  # as in a wheel
     assert report.write_report(Asked("t", "d"), tmp_path) is None
     assert "not in the installed package" in capsys.readouterr().out
-
-
-# ---- exports ----------------------------------------------------------------------------------------------------------
-
-
-def test_exports_refuse_what_they_cannot_do(teacher, tmp_path, monkeypatch):
-    with pytest.raises(UnknownName, match="ct2, hf"):
-        export(teacher, "onx", tmp_path / "x")
-    with pytest.raises(AskdError, match="no finished model"):
-        export(tmp_path / "nothing", "hf", tmp_path / "x")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "mine.txt").write_text("keep me")
-    with pytest.raises(AskdError, match="not empty"):
-        export(teacher, "hf", tmp_path / "full")
-    assert (tmp_path / "full" / "mine.txt").read_text() == "keep me"
-    (tmp_path / "damaged").mkdir()
-    for name in ("config.json", "model.safetensors"):
-        (tmp_path / "damaged" / name).write_text("{}")
-    with pytest.raises(AskdError, match="CTranslate2 cannot convert"):
-        export(tmp_path / "damaged", "ct2", tmp_path / "x")
-    monkeypatch.setitem(sys.modules, "ctranslate2.converters", None)  # as where it is not installed
-    with pytest.raises(AskdError, match=r"askd\[export\]"):
-        export(teacher, "ct2", tmp_path / "x")
-    assert not (tmp_path / "x").exists()
-
-
-def test_a_conversion_of_another_model_is_found_out(teacher, tiny_en, clips, tmp_path):
-    found = export(teacher, "ct2", tmp_path / "ct2", clips)
-    assert found["encoder_cosine"] > 0.97 and (tmp_path / "ct2" / "model.bin").is_file()
-    other = load_teacher(teacher).model
-    other.model.encoder.layer_norm.weight.data.mul_(-1)
-    save_model(other, tiny_en.processor, tmp_path / "other")
-    with pytest.raises(AskdError, match="does not agree"):
-        check_ct2(tmp_path / "other", tmp_path / "ct2", clips[0].samples())

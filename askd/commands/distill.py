@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mix", type=int, metavar="CLIPS",
                         help="synthetic clips that join in (default: as many as recordings, where those are under half an hour)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--export", nargs="*", choices=("hf", "ct2"), default=["hf", "ct2"],
-                        help="forms for other programs (default: both)")
+    parser.add_argument("--export", nargs="*", choices=("hf", "ct2", "onnx"), default=["hf", "ct2"],
+                        help="forms for other programs (default: hf ct2)")
     parser.add_argument("--no-report", action="store_true",
                         help="leave out report.html, which embeds players and transcripts of some recordings")
     add_source_options(parser)
