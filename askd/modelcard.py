@@ -7,12 +7,13 @@ results/wer.json (or the hypotheses) and results/latency.json. What a run does n
 stand in the metadata as well, as ``model-index`` with one result a domain.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from askd.domains import all_domains
+from askd.domains import all_domains, get_domain
 from askd.errors import AskdError
 from askd.finished import Finished, finished
 from askd.plan import FEW_TESTS
@@ -132,12 +133,16 @@ def _metadata(facts: Known, to: str) -> str:
 def _hub_ids(facts: Known) -> dict[str, str]:
     """Hub id of each domain that was read from there."""
     from askd.distill import source_name
-    from askd.domains import get_domain
 
     asked = facts.plan.get("asked", {}).get("data", ())
     corpora = ((facts.wer.get("provenance") or {}).get("settings") or {}).get("corpora", ())
-    domains = [get_domain(name) for name in (*asked, *corpora) if name.startswith("hub:")]
-    return {domain.name: source_name(domain) for domain in domains if HUB_ID.fullmatch(source_name(domain))}
+    ids = {}
+    for name in (*asked, *corpora):
+        if name.startswith("hub:"):
+            with contextlib.suppress(AskdError):  # a local copy that is no more
+                domain = get_domain(name)
+                ids[domain.name] = source_name(domain)
+    return {name: hub_id for name, hub_id in ids.items() if HUB_ID.fullmatch(hub_id) and not Path(hub_id).exists()}
 
 
 def _domains(facts: Known) -> dict[str, dict]:
