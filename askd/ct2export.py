@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from askd.errors import AskdError, pick
+from askd.errors import AskdError, pick, reason
 
 COMPUTE = ("int8", "int8_float16", "int8_bfloat16", "float16", "bfloat16", "float32")  # kinds of stored weights
 DEFAULT = "int8"  # a quarter of the size, and the fast one on CPUs. Ours
@@ -52,7 +52,7 @@ def write_ct2(source: Path | str, processor, out: Path | str, compute: str = DEF
     try:
         TransformersConverter(str(source)).convert(str(out), quantization=compute)
     except Exception as error:  # of a package that is not ours: its classes are not promised
-        raise AskdError(f"CTranslate2 cannot convert {source}: {type(error).__name__}: {error}") from error
+        raise AskdError(f"CTranslate2 cannot convert {source}: {type(error).__name__}: {reason(error)}") from error
     processor.tokenizer.backend_tokenizer.save(str(Path(out) / "tokenizer.json"))
     processor.feature_extractor.save_pretrained(out)  # preprocessor_config.json: the number of mel bands is read from there
 

@@ -45,6 +45,11 @@ class RunError(AskdError):
     """A run folder that is in use, incomplete, or of another configuration."""
 
 
+def reason(error: BaseException) -> str:
+    """The first line of what an error of another package says, or its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def pick(kind: str, name: str, options: Mapping[str, Value]) -> Value:
     """``options[name]``, or `UnknownName` that lists what exists."""
     if not isinstance(name, str) or name not in options:

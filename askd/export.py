@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from askd.audio import SAMPLING_RATE_HZ
-from askd.errors import AskdError, pick
+from askd.errors import AskdError, pick, reason
 from askd.files import replacing, write_json
 from askd.finished import finished, whole
 
@@ -128,14 +128,13 @@ def upload(folder: Path | str, name: str) -> str:
     from huggingface_hub import HfApi, get_token
 
     check_hub_name(name)
-    kept = f"The export is whole in {folder}; to upload it later: hf upload {name} {folder}"
+    kept = f"The export is whole in {folder}; to upload it later: hf upload {name} {folder} --private"
     if not get_token():
         raise AskdError(f"not uploaded, for nobody is logged in to the Hugging Face Hub: hf auth login. {kept}")
     try:
         made = HfApi().create_repo(name, private=True, exist_ok=True)
         HfApi().upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Exported by askd")
     except (httpx.HTTPError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise AskdError(f"not uploaded ({reason}): is the network there, and may this login write to {name}? See hf auth whoami. "
-                        f"{kept}") from error
+        raise AskdError(f"not uploaded ({reason(error)}): is the network there, and may this login write to {name}? "
+                        f"See hf auth whoami. {kept}") from error
     return str(made)

@@ -9,7 +9,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from askd.errors import AskdError, UnknownName
+from askd.errors import AskdError, UnknownName, reason
 from askd.files import read_json
 from askd.teacher import SOURCES, Recogniser, load_teacher, model_folder
 
@@ -39,23 +39,29 @@ def finished(run: Path | str) -> Finished:
     if str(run) in SOURCES:
         return Finished(Path(model_folder(run)), Path(model_folder(run)), str(run))
     folder, method = (Path(run), "") if Path(run).is_dir() else _in_two(str(run))
-    if method or (folder / "students").is_dir():
-        there = [path.name for path in sorted((folder / "students").glob("*")) if _complete(path)]
-        if not method and there:
-            raise AskdError(f"{folder} has several students: say {' or '.join(f'{folder}:{name}' for name in there)}")
-        if method and method not in there:
-            raise UnknownName(f"finished student of {folder}", method, there)
-        if method:
-            return Finished(folder / "students" / method, folder, method)
-    chosen = folder / "results" / "student.json"
-    for path in (folder, folder / (read_json(chosen)["folder"] if chosen.is_file() else "student")):
+    places = (*sorted(folder.glob("students/*")), *sorted(folder.glob("seed-*/students/*")))
+    students = [path for path in places if _complete(path)]
+    if method:
+        if (path := folder / "students" / method) not in students:
+            raise UnknownName(f"finished student of {folder}", method, {path.name for path in students})
+        return Finished(path, folder, method)
+    for path in (folder, _chosen(folder)):
         if _complete(path):
             above = path.parent
-            if above.name == "students":
+            if above.name == "students":  # its run knows more of it
                 return Finished(path, above.parent, path.name)
-            return Finished(path, folder, "student")
+            return Finished(path, above if _chosen(above) == path else folder, "student")
+    if students:
+        choices = [f"{path.parent.parent}:{path.name}" for path in students]
+        raise AskdError(f"{folder} has several students: say {' or '.join(choices)}")
     raise AskdError(f"{run} holds no finished model: give a folder of `askd distill` or `askd train` that has ended, RUN:METHOD, "
                     f"any Whisper saved by transformers, or {' or '.join(SOURCES)}")
+
+
+def _chosen(run: Path) -> Path:
+    """The student of a folder of ``askd distill``."""
+    chosen = run / "results" / "student.json"
+    return run / read_json(chosen)["folder"] if chosen.is_file() else run / "student"
 
 
 def _in_two(run: str) -> tuple[Path, str]:
@@ -84,7 +90,7 @@ def whole(folder: Path | str) -> Recogniser:
             with safe_open(path, "pt") as file:
                 stored |= set(file.keys())
     except Exception as error:  # of packages that are not ours: their classes are not promised
-        raise AskdError(f"{folder} cannot be loaded as a Whisper ({str(error).splitlines()[0]}); {advice}") from error
+        raise AskdError(f"{folder} cannot be loaded as a Whisper ({reason(error)}); {advice}") from error
     missing = set(model.state_dict()) - stored - (TIED if TIED & stored else set())
     if missing:
         raise AskdError(f"{folder} lacks {len(missing)} weights, among them {min(missing)}; {advice}")

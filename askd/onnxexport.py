@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from askd.decoding import context_frames, decoder_step, greedy, in_context
-from askd.errors import AskdError
+from askd.errors import AskdError, reason
 from askd.features import FULL_CONTEXT, encode, log_mel
 from askd.onnxmodel import OnnxWhisper, names
 
@@ -105,7 +105,7 @@ def write_onnx(model, processor, out: Path | str, progress: bool = False) -> Non
                 torch.onnx.export(module.eval(), example, out / f"{name}.onnx", input_names=takes, output_names=gives,
                                   dynamic_shapes=free, dynamo=True, external_data=True, verbose=False)
         except Exception as error:  # of a package that is not ours: its classes are not promised
-            raise AskdError(f"torch cannot export the {name}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+            raise AskdError(f"torch cannot export the {name}: {type(error).__name__}: {reason(error)}") from error
         _without_traces(out / f"{name}.onnx")
     config.save_pretrained(out)
     model.generation_config.save_pretrained(out)

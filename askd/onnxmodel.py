@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from askd.errors import AskdError
+from askd.errors import AskdError, reason
 from askd.files import read_json
 
 
@@ -57,7 +57,7 @@ class OnnxWhisper:
                 for name in ("encoder.onnx", "decoder.onnx")
             )
         except Exception as error:  # of packages that are not ours: their classes are not promised
-            raise AskdError(f"{folder} is no whole ONNX export ({str(error).splitlines()[0]}); make it again: "
+            raise AskdError(f"{folder} is no whole ONNX export ({reason(error)}); make it again: "
                             "askd export RUN --to onnx --out FOLDER") from error
 
     def greedy(self, features: np.ndarray, max_new_tokens: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -207,6 +207,9 @@ def test_a_run_and_a_method_name_a_student(course, small):
         finished(f"{course}:akd")
     with pytest.raises(AskdError, match="no finished model"):
         finished(course.parent)
+    course.rename(course.parent / "seed-1")
+    with pytest.raises(AskdError, match=r"seed-1:askd or .*seed-1:ce_only"):
+        finished(course.parent)
 
 
 # ---- the card ---------------------------------------------------------------------------------------------------------
@@ -268,7 +271,7 @@ def test_the_card_names_what_was_trained_on(small, tmp_path):
     assert "- Trained on: openslr/librispeech_asr (CC BY 4.0)" in card and "else" not in card
     assert "9 recordings;\n3 steps of 2 clips" in card
     write_json(run / "plan.json", plan | {"train": train | {"method": "askd"}})
-    assert "ASKD" in model_card(run)
+    assert "ASKD" in model_card(run) and model_card(run) == model_card(run / "student")
 
 
 # ---- bad input --------------------------------------------------------------------------------------------------------

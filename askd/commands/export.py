@@ -1,6 +1,7 @@
 """``askd export``: a finished student for other programs."""
 
 import argparse
+import os
 from pathlib import Path
 
 from askd.errors import AskdError
@@ -30,6 +31,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out the command."""
+    if args.push_to_hub is not None:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"  # an upload may take a while; read when huggingface_hub is imported
     from askd.audio import read_audio
     from askd.export import check_hub_name, export, upload
     from askd.modelcard import USE
