@@ -19,6 +19,7 @@ from askd.audio import SAMPLING_RATE_HZ
 from askd.errors import AskdError, pick, reason
 from askd.files import replacing, write_json
 from askd.finished import finished, whole
+from askd.modelcard import model_card
 
 FORMS = ("hf", "ct2", "onnx")
 FILES = ("*config.json", "*.safetensors*", "tokenizer*.json", "vocab.json", "merges.txt", "*tokens*.json", "normalizer.json")
@@ -56,8 +57,6 @@ def export(
         samples = np.random.default_rng(0).normal(0, 0.05, SAMPLING_RATE_HZ).astype(np.float32)
     with replacing(out) as scratch:
         found = write(student.model, scratch, samples, compute, progress)
-        from askd.modelcard import model_card
-
         (scratch / "README.md").write_text(model_card(run, to), encoding="utf-8")
     megabytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
     return {"to": to, "folder": str(out), "megabytes": round(megabytes, 1), **found}

@@ -125,7 +125,7 @@ def _metadata(facts: Known, to: str) -> str:
     return ModelCardData(
         language="en" if origin else None, license=licence, library_name=LIBRARIES[to],
         pipeline_tag="automatic-speech-recognition", tags=["whisper"] + ["distillation"] * bool(facts.train),
-        base_model=facts.base if HUB_ID.fullmatch(facts.base) else None, datasets=trained or None,
+        base_model=origin if HUB_ID.fullmatch(origin) else None, datasets=trained or None,
         metrics=["wer"] if results else None, model_name=facts.title if results else None, eval_results=results or None,
     ).to_yaml()
 

@@ -166,4 +166,4 @@ def check_onnx(model, processor, exported: Path | str, samples: np.ndarray) -> d
         raise AskdError(f"the graphs do not agree with the model: log-probabilities differ by {gap:.3f} nats, less than {CLOSE} "
                         "was expected; please report it with the versions of torch, onnxscript and onnxruntime")
     texts = [processor.tokenizer.decode(ids.tolist(), skip_special_tokens=True).strip() for ids in (theirs, tokens)]
-    return {"log_prob_difference": round(gap, 5), "same_words": normalise(texts[0]) == normalise(texts[1]), "text": texts[0]}
+    return {"log_prob_difference": round(gap, 7), "same_words": normalise(texts[0]) == normalise(texts[1]), "text": texts[0]}

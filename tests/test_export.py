@@ -18,7 +18,7 @@ from askd.errors import AskdError, UnknownName
 from askd.export import check_hub_name, export, upload
 from askd.features import FULL_CONTEXT, log_mel
 from askd.files import project_dir, read_json, write_json
-from askd.finished import finished, whole
+from askd.finished import finished
 from askd.modelcard import known, model_card
 from askd.onnxmodel import OnnxWhisper
 from askd.scoring import normalise, word_errors
@@ -254,7 +254,7 @@ def test_a_card_leaves_out_what_nobody_knows(small):
         assert data.library_name == library and data.license == "unknown" and not data.eval_results and not data.base_model
         assert not any(part in text for part in ("## Training", "## Word error rate", "## Latency", "None"))
     assert "not recorded" in text and "no test of it" in text
-    assert "MIT (OpenAI)" in (stock := model_card("tiny.en")) and "# openai/whisper-tiny.en" in stock
+    assert "MIT (OpenAI)" in (stock := model_card("tiny.en")) and ModelCard(stock).data.base_model == "openai/whisper-tiny.en"
     (small / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Of somebody else\n")
     assert model_card(small) == (small / "README.md").read_text()
 
@@ -333,9 +333,8 @@ def no_generation_config(folder):
      (no_generation_config, r"no generation_config\.json of Whisper")],
 )
 def test_damaged_models_are_refused_in_one_line(small, tmp_path, damage, message):
-    whole(small)
     damage(small)
-    for to in ("hf", "ct2", "onnx"):
+    for to in ("hf", "ct2", "onnx") if damage is cut else ("hf",):
         with pytest.raises(AskdError, match=message) as refusal:
             export(small, to, tmp_path / "x")
         assert len(str(refusal.value).splitlines()) == 1

@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> None:
     found = export(args.run, args.to, args.out, samples, args.compute, progress=True)
     print(f"written   {found['folder']}: {found['to']}, {found['megabytes']:.1f} MB")
     agrees = {True: ", the same words as transformers", False: ", OTHER WORDS than transformers"}.get(found.get("same_words"), "")
-    numbers = [f", {name.replace('_', ' ')} {found[name]}" for name in ("encoder_cosine", "log_prob_difference") if name in found]
-    print(f"checked   {found['text']!r}{agrees}{''.join(numbers)}")
+    numbers = {"encoder_cosine": ", encoder cosine {}", "log_prob_difference": ", log-probabilities within {:.0e} nats"}
+    near = [said.format(found[name]) for name, said in numbers.items() if name in found]
+    print(f"checked   {found['text']!r}{agrees}{''.join(near)}")
     print("use       " + USE[args.to].replace("FOLDER", str(Path(args.out))).replace("\n", "\n          "), flush=True)
     if args.push_to_hub is not None:
         print(f"uploaded  {upload(args.out, args.push_to_hub)}")
