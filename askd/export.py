@@ -21,7 +21,6 @@ from askd.files import replacing, write_json
 from askd.finished import finished, whole
 from askd.modelcard import model_card
 
-FORMS = ("hf", "ct2", "onnx")
 FILES = ("*config.json", "*.safetensors*", "tokenizer*.json", "vocab.json", "merges.txt", "*tokens*.json", "normalizer.json")
 
 
@@ -33,7 +32,7 @@ def export(
 
     Args:
         run: of ``askd distill`` or ``askd train``, ``RUN:METHOD``, or any Whisper saved by transformers.
-        to: one of `FORMS`.
+        to: ``hf``, ``ct2`` or ``onnx``.
         out: new or empty folder.
         samples: what the check transcribes, (n,) float32 at 16 kHz, at most 30 s; None: a second of noise.
         compute: of ct2: one of `askd.ct2export.COMPUTE`; None: int8.
@@ -65,11 +64,13 @@ def export(
 def _hf(source: Path, out: Path, samples: np.ndarray, compute: None, progress: bool) -> dict:
     from askd.decoding import transcribe
     from askd.features import FULL_CONTEXT
+    from askd.teacher import load_teacher
 
+    whole(source)
     out.mkdir()
     for name in sorted({path for pattern in FILES for path in source.glob(pattern)}):
         shutil.copyfile(name, out / name.name)
-    return {"text": transcribe(*whole(out), [samples], frames=FULL_CONTEXT)[0].text}
+    return {"text": transcribe(*load_teacher(out), [samples], frames=FULL_CONTEXT)[0].text}
 
 
 def _ct2(source: Path, out: Path, samples: np.ndarray, compute: str | None, progress: bool) -> dict:

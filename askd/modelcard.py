@@ -97,7 +97,7 @@ def model_card(run: Path | str, to: str = "hf") -> str:
 
     Args:
         run: as in `askd.export.export`.
-        to: one of `askd.export.FORMS`.
+        to: ``hf``, ``ct2`` or ``onnx``.
 
     Raises:
         AskdError: no finished student.

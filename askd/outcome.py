@@ -53,7 +53,7 @@ def judge(
         test: clips to score on.
         teacher, processor: from `askd.load_teacher`.
         trained: domains that were trained on.
-        exports: of `askd.export.FORMS`.
+        exports: ``hf``, ``ct2``, ``onnx``.
         progress: bars with ETA.
     """
     from askd.evaluation import hypotheses
