@@ -150,14 +150,10 @@ def _heard(
     context = context_frames(model) if frames == "model" else frames
     points = cut_points(samples) if context == FULL_CONTEXT else pause_points(samples, min(PIECE_S, (context or 3000) / 100))
     spans = [(start, end) for start, end in itertools.pairwise(points) if not is_silent(samples[start:end])]
-    found = []
-    for first in range(0, len(spans), batch_size):  # so that features of one batch are in memory, not those of an hour
-        chosen = spans[first : first + batch_size]
-        results = transcribe(model, processor, [samples[a:b] for a, b in chosen], batch_size, frames, max_new_tokens)
-        found += [(*trimmed(samples, *span), said) for span, said in zip(chosen, results, strict=True)]
-        done(sum(b - a for a, b in chosen) / SAMPLING_RATE_HZ)
-    done((len(samples) - sum(b - a for a, b in spans)) / SAMPLING_RATE_HZ)
-    return found
+    piece_s = len(samples) / SAMPLING_RATE_HZ / len(spans)  # on average: which ones a batch holds is not told
+    pieces = [samples[start:end] for start, end in spans]
+    results = transcribe(model, processor, pieces, batch_size, frames, max_new_tokens, lambda n: done(n * piece_s))
+    return [(*trimmed(samples, *span), said) for span, said in zip(spans, results, strict=True)]
 
 
 def trimmed(samples: np.ndarray, start: int, end: int) -> tuple[int, int]:
