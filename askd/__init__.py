@@ -5,6 +5,7 @@
 >>> student = askd.make_student(model, decoder_layers=2)     # doctest: +SKIP
 >>> askd.METHODS["askd"].weights(0.3)
 Weights(label=0.6, teacher=0.4, self_teacher=0.0)
+>>> askd.transcribe_recording(model, processor, "talk.mp3").text  # any length           # doctest: +SKIP
 
 Importing costs nothing: names below are loaded on first use. Recipes: `askd.methods.METHODS`; losses:
 `askd.losses`; schedules: `askd.schedules`; speech: `askd.domains`; training: `askd.training`.
@@ -21,7 +22,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "load_teacher": "teacher", "make_student": "student", "Curriculum": "curriculum", "METHODS": "methods",
     "TrainConfig": "trainconfig", "train": "training", "transcribe": "decoding", "load_clips": "domains",
-    "hypotheses": "evaluation", "wer_report": "wer", "Run": "runs", "AskdError": "errors",
+    "transcribe_recording": "longform", "hypotheses": "evaluation", "wer_report": "wer", "Run": "runs", "AskdError": "errors",
 }
 __all__ = list(_WHERE)
 

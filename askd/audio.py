@@ -44,7 +44,7 @@ def read_audio(path: Path | str | bytes, max_audio_s: float | None = MAX_AUDIO_S
                 rate = file.samplerate
                 promised = file.frames
                 samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
-                if cut := _cut_short(file.extra_info):
+                if cut := cut_short(file.extra_info):
                     raise AudioError(f"{name}: truncated, {cut}; copy the file again")
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise AudioError(f"{name}: {_why(name, error)}") from None
@@ -56,7 +56,7 @@ def read_audio(path: Path | str | bytes, max_audio_s: float | None = MAX_AUDIO_S
         raise AudioError(f"{name}: {error}") from None
 
 
-def _cut_short(header: str) -> str:
+def cut_short(header: str) -> str:
     """What is missing of a WAV or Ogg file, whose frame count libsndfile shortens to what is there; else an empty string."""
     wav = re.search(r"^data : (\d+) \(should be (\d+)\)", header, re.MULTILINE)
     if wav and int(wav[2]) < int(wav[1]) < 2**31 - 2**16:  # programs that write to a pipe leave 0 or about 2**32 there

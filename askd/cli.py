@@ -20,13 +20,14 @@ from askd.commands import (
     runs,
     score,
     train,
+    transcribe,
 )
 from askd.errors import AskdError
 
 COMMANDS = {
     "reproduce": reproduce, "ablate": ablate, "data": data, "pseudolabel": pseudolabel, "train": train, "distill": distill,
-    "runs": runs, "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "export": export,
-    "publish": publish,
+    "runs": runs, "evaluate": evaluate, "score": score, "compare": compare, "latency": latency, "transcribe": transcribe,
+    "export": export, "publish": publish,
 }
 EXAMPLES = {name: command.EXAMPLES for name, command in COMMANDS.items()}
 
@@ -62,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
               "checkpoint", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = "the same command goes on from here" if getattr(COMMANDS[args.command], "RESUMES", True) else "begin again"
+        resumes = getattr(COMMANDS[args.command], "RESUMES", True)  # or in words, when
+        kept = {True: "the same command goes on from here", False: "begin again"}.get(resumes, resumes)
         print(f"\naskd {args.command}: stopped; {kept}", file=sys.stderr)
         return 130

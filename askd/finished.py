@@ -3,6 +3,7 @@
     finished("runs/cpu:askd").model          # runs/cpu/students/askd
     finished("runs/mine").model              # of `askd distill`: the student that it chose; of `askd train`: the folder itself
     finished("tiny.en").model                # a stock Whisper, from the cache
+    load_teacher(named_model("runs/cpu:askd"))
     model, processor = whole("runs/mine")    # loaded, every weight there and a number
 """
 
@@ -56,6 +57,19 @@ def finished(run: Path | str) -> Finished:
         raise AskdError(f"{folder} has several students: say {' or '.join(choices)}")
     raise AskdError(f"{run} holds no finished model: give a folder of `askd distill` or `askd train` that has ended, RUN:METHOD, "
                     f"any Whisper saved by transformers, or {' or '.join(SOURCES)}")
+
+
+def named_model(name: str) -> str:
+    """What `askd.load_teacher` takes, for anything that people call a model: as in `finished`, or a Hub id.
+
+    Raises:
+        AskdError: as `finished`; a misspelt name is found out before anything is loaded.
+    """
+    folder = _in_two(name)[0]
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        return str(finished(name).model)
+    model_folder(name)
+    return name
 
 
 def _chosen(run: Path) -> Path:

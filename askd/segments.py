@@ -114,19 +114,21 @@ def _is_bare(path: Path, parts: dict[str, Path]) -> bool:
 def _bare_audio(path: Path, out: Path) -> list[Record]:
     """Every audio file in and below a folder, except hidden ones and our own; who speaks is not known."""
     top = path if path.is_dir() else path.parent
-    names = [(p, p.relative_to(top)) for p in ([path] if path.is_file() else _sounds(path, out))]
+    names = [(p, p.relative_to(top)) for p in ([path] if path.is_file() else sound_files(path, out))]
     records = [Record(str(n), "", str(n), p) for p, n in names]
     if not records:
         raise AskdError(f"{path}: no transcripts in a known layout, and no audio files ({', '.join(SOUNDS)}) in it or below")
     return records
 
 
-def _sounds(folder: Path, out: Path) -> list[Path]:
-    """Audio files in and below a folder, but for hidden ones and the pieces in this or another folder of labels."""
+def sound_files(folder: Path, out: Path | None = None) -> list[Path]:
+    """Audio files in and below a folder, but for hidden ones and the pieces in ``out`` or another folder of labels."""
+    own = out and out.resolve()
+
     def ours(path: Path) -> bool:
         labels = path.resolve().parent.parent
         return bool(OURS.search(path.name)) and path.resolve().parent.name == "audio" and (
-            labels == out.resolve() or (labels / "transcripts.jsonl").is_file())
+            labels == own or (labels / "transcripts.jsonl").is_file())
 
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SOUNDS and p.is_file())
     return [p for p in found if not ours(p) and not any(part.startswith(".") for part in p.relative_to(folder).parts)]
@@ -135,9 +137,18 @@ def _sounds(folder: Path, out: Path) -> list[Path]:
 def _say_unnamed(folder: Path, records: Sequence[Record], out: Path) -> None:
     """Where tables name recordings, files that none of them names are passed over, but not in silence."""
     named = {os.path.realpath(record.audio) for record in records}
-    if folder.is_dir() and (lost := [p for p in _sounds(folder, out) if os.path.realpath(p) not in named]):
+    if folder.is_dir() and (lost := [p for p in sound_files(folder, out) if os.path.realpath(p) not in named]):
         print(f"{folder}: {len(lost)} audio files that no table names are passed over, as {lost[0].relative_to(folder)}; to "
               "label them, put them into a folder without a table")
+
+
+def frame_energy(samples: np.ndarray, over_s: float) -> np.ndarray:
+    """Energy of the 10 ms frames of a sound, summed over ``over_s`` seconds around each: (n // 160,)."""
+    if not (frames := len(samples) // FRAME):
+        return np.zeros(0, np.float32)
+    framed = samples[: frames * FRAME].reshape(frames, FRAME)
+    energy = np.einsum("fn,fn->f", framed, framed)  # (frames,) without a copy of the sound
+    return np.convolve(energy, np.ones(int(100 * over_s)), "same")[:frames]
 
 
 def cut_points(samples: np.ndarray) -> list[int]:
@@ -152,11 +163,8 @@ def cut_points(samples: np.ndarray) -> list[int]:
     Returns:
         positions in samples; ``[0, n]`` of a recording that need not be cut.
     """
-    frames = len(samples) // FRAME
-    framed = samples[: frames * FRAME].reshape(frames, FRAME)
-    energy = np.einsum("fn,fn->f", framed, framed)  # (frames,) without a copy of the sound
-    loudness = np.convolve(energy, np.ones(int(100 * PAUSE_S)), "same")
-    points = [0]
+    loudness = frame_energy(samples, PAUSE_S)
+    frames, points = len(loudness), [0]
     while len(samples) - points[-1] > LONGEST:
         last = points[-1] // FRAME
         high = min(last + int(100 * MAX_AUDIO_S), frames - int(100 * LAST_S))
