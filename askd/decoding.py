@@ -14,6 +14,8 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
+from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ
+from askd.errors import AskdError
 from askd.features import FEATURES, FULL_CONTEXT, encode, log_mels, pad_features
 from askd.files import digest
 
@@ -139,7 +141,13 @@ def transcribe(
         frames: audio context; "model" asks the model, None is the longest clip of each batch, a number is that many frames.
         max_new_tokens: limit of new tokens.
         on_batch: called with the number of clips finished, for progress.
+
+    Raises:
+        AskdError: a clip is longer than 30 s; `askd.transcribe_recording` takes any length.
     """
+    if (longest := max(map(len, samples), default=0)) > MAX_AUDIO_S * SAMPLING_RATE_HZ:
+        raise AskdError(f"a clip of {longest / SAMPLING_RATE_HZ:.1f} s: Whisper hears {MAX_AUDIO_S:g} s at once; for longer "
+                        "recordings use askd.transcribe_recording")
     frames = context_frames(model) if frames == "model" else frames
     device = next(model.parameters()).device
     features = log_mels(samples, model.config.num_mel_bins)

@@ -44,6 +44,11 @@ def sequential(tiny_en, recording):
     return transcribe_long(*tiny_en, recording[0], on_seconds=seconds.append), seconds
 
 
+def test_short_clips_are_not_longer_than_thirty_seconds(tiny_en, recording):
+    with pytest.raises(AskdError, match=r"hears 30 s at once; for longer recordings use askd\.transcribe_recording"):
+        transcribe(*tiny_en, [recording[0]])
+
+
 def test_both_ways_hear_the_whole_recording(recording, cut, sequential):
     samples, said = recording
     for result, seconds in (cut, sequential):
