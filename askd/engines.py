@@ -82,11 +82,11 @@ class Engine:
         check_batch(samples, tokens)
         with torch.inference_mode():
             start = self._now()
-            features = self._features(samples)
+            features = self.features(samples)
             featured = self._now()
-            encoded = self._encode(features)
+            encoded = self.encode(features)
             middle = self._now()
-            found = self._decode(encoded, tokens)
+            found = self.decode(encoded, tokens)
             end = self._now()
         return self._heard(found, tokens, featured - start, middle - featured, end - start)
 
@@ -101,15 +101,15 @@ class Engine:
             torch.cuda.synchronize(self.model.device)
         return time.perf_counter()
 
-    def _features(self, samples):
-        """(B, M, T) on the context of the model."""
+    def features(self, samples: Sequence[np.ndarray]):
+        """Log-mel (B, M, T), T the context of the model."""
         features = in_context(log_mels(samples, self.model.config.num_mel_bins), self.frames)
         return features.to(self.model.device, self.model.dtype)
 
-    def _encode(self, features):
+    def encode(self, features):
         return encode(self.model, features)  # (B, T/2, d)
 
-    def _decode(self, encoded, tokens: int | None) -> list[list[int]]:
+    def decode(self, encoded, tokens: int | None) -> list[list[int]]:
         raise NotImplementedError
 
 
@@ -118,7 +118,7 @@ class Transformers(Engine):
 
     name = "transformers"
 
-    def _decode(self, encoded, tokens):
+    def decode(self, encoded, tokens):
         out, _ = greedy(self.model, encoded, tokens or MAX_NEW_TOKENS, fixed_tokens=tokens is not None, encoded=encoded)
         return out.tolist()
 
@@ -129,7 +129,7 @@ class Generate(Engine):
     name = "generate"
     options: dict = {}  # noqa: RUF012
 
-    def _decode(self, encoded, tokens):
+    def decode(self, encoded, tokens):
         from transformers.modeling_outputs import BaseModelOutput
 
         config = self.model.generation_config
@@ -155,7 +155,7 @@ class Compiled(Generate):
         config._compile_all_devices = True  # transformers compiles by itself on GPUs alone
         self.options = {"cache_implementation": "static", "compile_config": config, "max_cache_len": 2 * MOST_TOKENS}
 
-    def _features(self, samples):
+    def features(self, samples):
         features = log_mels(samples, self.model.config.num_mel_bins)
         frames = self.frames or -(-in_context(features, None).shape[-1] // STEP_FRAMES) * STEP_FRAMES
         return in_context(features, frames).to(self.model.device, self.model.dtype)
@@ -187,15 +187,15 @@ class CTranslate(Engine):
     def weights_mb(self) -> float:
         return (self.folder / "model.bin").stat().st_size / 1e6
 
-    def _features(self, samples):
-        return super()._features(samples).float().cpu().numpy()
+    def features(self, samples):
+        return super().features(samples).float().cpu().numpy()
 
-    def _encode(self, features):
+    def encode(self, features):
         import ctranslate2
 
         return len(features), self.whisper.encode(ctranslate2.StorageView.from_array(features))
 
-    def _decode(self, encoded, tokens):
+    def decode(self, encoded, tokens):
         batch, states = encoded
         prompt, most = prompt_ids(self.model), tokens or MAX_NEW_TOKENS
         found = self.whisper.generate(
@@ -292,4 +292,5 @@ def _needed(package: str):
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise AskdError(f"this engine needs {package.replace('_', '-')}, which is not installed: pip install 'askd[export]'") from None
+        name = package.replace("_", "-")
+        raise AskdError(f"this engine needs {name}, which is not installed: pip install 'askd[export]'") from None
