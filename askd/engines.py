@@ -107,9 +107,11 @@ class Engine:
         return features.to(self.model.device, self.model.dtype)
 
     def encode(self, features):
+        """The encoder's output for what `features` gave."""
         return encode(self.model, features)  # (B, T/2, d)
 
     def decode(self, encoded, tokens: int | None) -> list[list[int]]:
+        """New tokens of each clip from what `encode` gave, their end among them or not."""
         raise NotImplementedError
 
 

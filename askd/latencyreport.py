@@ -113,8 +113,7 @@ def _fixed_lengths(engines, spoken: np.ndarray, audio_s, batches, repeats: int, 
     for batch in batches:
         for length in audio_s:
             tokens = max(2, round(TOKENS_PER_S * length))
-            rows += measure(engines, [of_length(spoken, length)] * batch, batch, [tokens] * batch, repeats, label=f"{length:g} s",
-                            progress=progress)
+            rows += measure(engines, [of_length(spoken, length)] * batch, batch, [tokens] * batch, repeats, 1, f"{length:g} s", progress)
     return rows
 
 
@@ -128,7 +127,7 @@ def _test_clips(engines, clips: Sequence[Clip], batches, repeats: int, progress:
     for batch in batches:
         if batch <= len(clips):
             for counts in (tokens, None):
-                rows += measure(engines, samples, batch, counts, repeats, warmup=1, label=TEST, progress=progress)
+                rows += measure(engines, samples, batch, counts, repeats, 1, TEST, progress)
     return rows
 
 
