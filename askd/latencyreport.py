@@ -113,7 +113,8 @@ def _fixed_lengths(engines, spoken: np.ndarray, audio_s, batches, repeats: int, 
     for batch in batches:
         for length in audio_s:
             tokens = max(2, round(TOKENS_PER_S * length))
-            rows += measure(engines, [of_length(spoken, length)] * batch, batch, [tokens] * batch, repeats, 1, f"{length:g} s", progress)
+            clips = [of_length(spoken, length)] * batch
+            rows += measure(engines, clips, batch, [tokens] * batch, repeats, 1, f"{length:g} s", progress)
     return rows
 
 

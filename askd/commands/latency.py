@@ -88,8 +88,11 @@ def _models(args: argparse.Namespace) -> tuple[dict, dict]:
 
     for model in (args.student, args.teacher, *args.peers):
         model_folder(model)  # a misspelt one is named before anything is loaded
+    peers = {Path(name).name: name for name in args.peers}
+    if len(peers) < len(args.peers) or {"teacher", "student"} & peers.keys():
+        raise AskdError("--peers are called by the last part of their names: those must differ, and not be teacher or student")
     models = {"teacher": load_teacher(args.teacher), "student": load_teacher(args.student)}
-    return models, {Path(name).name: load_teacher(name) for name in args.peers}
+    return models, {name: load_teacher(model) for name, model in peers.items()}
 
 
 def _clips(args: argparse.Namespace) -> list:
