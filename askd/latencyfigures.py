@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator
 
 from askd.errors import AskdError
 from askd.figures import COLOURS
 from askd.latencyreport import TEST
 
 MARKERS = {"transformers": "o", "generate": "s", "compiled": "^", "ct2": "D", "faster-whisper": "P"}
+SIZE = 8.5  # of labels, in points
 PEERS = ("#0072B2", "#009E73", "#CC79A7")  # in turn; teacher and student have their colours of all figures
 
 
@@ -35,27 +37,40 @@ def pareto(report: Mapping, mode: str = "free") -> plt.Figure:
     for row in rows:
         ax.plot(row["p50_ms"], row["wer"], MARKERS[row["engine"]], color=colours[row["model"]], markersize=7, zorder=2,
                 gid=f"{row['model']} {row['engine']}")
+    times = [row["p50_ms"] for row in rows]
     ax.set(xscale="log", xlabel="median latency of a clip, ms (batch 1, sound to words)", ylabel="macro word error rate, %",
-           title="Down and to the left is better")
-    ax.margins(x=0.22, y=0.18)
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.grid(True, axis="x")
+           title="Down and to the left is better", xlim=(min(times) / 1.5, max(times) * 1.9))
+    ax.margins(y=0.18)
+    ax.set_ylim(bottom=max(0, ax.get_ylim()[0]))
+    for which in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+        which("{x:g}")
+    ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    ax.grid(True, axis="x", which="both")
+    figure.draw_without_rendering()  # labels are placed in points of the final layout
     _named(ax, rows, colours)
     return figure
 
 
 def _named(ax: plt.Axes, rows, colours: Mapping[str, str]) -> None:
-    """Labels beside the points, pushed up where two of one height and nearby latency would overlap."""
-    low, high = ax.get_ylim()
-    gap, placed = 0.055 * (high - low), []
-    for row in sorted(rows, key=lambda row: (row["wer"], row["p50_ms"])):
-        y = row["wer"]
-        while any(abs(y - other) < gap and max(row["p50_ms"], x) / min(row["p50_ms"], x) < 2.5 for x, other in placed):
-            y += gap / 2
-        placed.append((row["p50_ms"], y))
-        ax.annotate(f"{row['model']}, {row['engine']}", (row["p50_ms"], y), (8, 0), textcoords="offset points", va="center",
-                    fontsize=8.5, color=colours[row["model"]])
-    ax.set_ylim(low, max(high, gap + max(y for _, y in placed)))
+    """Labels beside the points: right, left, above or below, the first place that is free, or the least crowded one."""
+    points = ax.transData.transform([(row["p50_ms"], row["wer"]) for row in rows]) * 72 / ax.figure.dpi  # in points
+    taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in points]
+    for row, (x, y) in zip(rows, points, strict=True):
+        name = f"{row['model']}, {row['engine']}"
+        width, places = 0.52 * SIZE * len(name), {}
+        for dx, dy, ha in ((9, 0, "left"), (-9, 0, "right"), (0, 11, "center"), (0, -11, "center"), (6, 20, "left")):
+            left = x + dx - width * {"left": 0, "right": 1, "center": 0.5}[ha]
+            box = (left, left + width, y + dy - SIZE / 2, y + dy + SIZE / 2)
+            places[dx, dy, ha] = box, sum(_overlap(box, other) for other in taken)
+        (dx, dy, ha), (box, _) = min(places.items(), key=lambda item: item[1][1])
+        taken.append(box)
+        ax.annotate(name, (row["p50_ms"], row["wer"]), (dx, dy), textcoords="offset points", ha=ha, va="center", fontsize=SIZE,
+                    color=colours[row["model"]])
+
+
+def _overlap(a: tuple, b: tuple) -> bool:
+    """Whether two boxes (left, right, bottom, top) share any place."""
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
 def front(points) -> list[tuple[float, float]]:
