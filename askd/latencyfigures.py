@@ -37,15 +37,15 @@ def pareto(report: Mapping, mode: str = "free") -> plt.Figure:
     for row in rows:
         ax.plot(row["p50_ms"], row["wer"], MARKERS[row["engine"]], color=colours[row["model"]], markersize=7, zorder=2,
                 gid=f"{row['model']} {row['engine']}")
-    times = [row["p50_ms"] for row in rows]
+    fast, slow = (end(row["p50_ms"] for row in rows) for end in (min, max))
     ax.set(xscale="log", xlabel="median latency of a clip, ms (batch 1, sound to words)", ylabel="macro word error rate, %",
-           title="Down and to the left is better", xlim=(min(times) / 1.5, max(times) * 1.9))
+           title="Down and to the left is better", xlim=(fast / 1.3 / (slow / fast) ** 0.18, slow * 1.3 * (slow / fast) ** 0.25))
     ax.margins(y=0.18)
     ax.set_ylim(bottom=max(0, ax.get_ylim()[0]))
-    for which in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        which("{x:g}")
-    ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-    ax.grid(True, axis="x", which="both")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.grid(True, axis="x")
     figure.draw_without_rendering()  # labels are placed in points of the final layout
     _named(ax, rows, colours)
     return figure
@@ -55,17 +55,19 @@ def _named(ax: plt.Axes, rows, colours: Mapping[str, str]) -> None:
     """Labels beside the points: right, left, above or below, the first place that is free, or the least crowded one."""
     points = ax.transData.transform([(row["p50_ms"], row["wer"]) for row in rows]) * 72 / ax.figure.dpi  # in points
     taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in points]
+    inside = ax.bbox.extents * 72 / ax.figure.dpi  # left, bottom, right, top
     for row, (x, y) in zip(rows, points, strict=True):
         name = f"{row['model']}, {row['engine']}"
         width, places = 0.52 * SIZE * len(name), {}
         for dx, dy, ha in ((9, 0, "left"), (-9, 0, "right"), (0, 11, "center"), (0, -11, "center"), (6, 20, "left")):
             left = x + dx - width * {"left": 0, "right": 1, "center": 0.5}[ha]
             box = (left, left + width, y + dy - SIZE / 2, y + dy + SIZE / 2)
-            places[dx, dy, ha] = box, sum(_overlap(box, other) for other in taken)
+            out = box[0] < inside[0] or box[2] < inside[1] or box[1] > inside[2] or box[3] > inside[3]
+            places[dx, dy, ha] = box, out + sum(_overlap(box, other) for other in taken)
         (dx, dy, ha), (box, _) = min(places.items(), key=lambda item: item[1][1])
         taken.append(box)
         ax.annotate(name, (row["p50_ms"], row["wer"]), (dx, dy), textcoords="offset points", ha=ha, va="center", fontsize=SIZE,
-                    color=colours[row["model"]])
+                    color=colours[row["model"]], bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6})
 
 
 def _overlap(a: tuple, b: tuple) -> bool:
