@@ -83,6 +83,17 @@ def in_context(features: Sequence[Tensor], frames: int | None) -> Tensor:
     return pad_features(features, frames or min(FULL_CONTEXT, max(f.shape[-1] for f in features) + TAIL))
 
 
+def penalties(model, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What is added to the logits of the first and of every later token: (V,) each, -inf where a token must not be written."""
+    config = model.generation_config
+    penalty = torch.zeros(model.config.vocab_size, device=device)
+    penalty[torch.tensor(config.suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
+    penalty[config.no_timestamps_token_id + 1 :] = -torch.inf  # no timestamps were asked for
+    first_penalty = penalty.clone()
+    first_penalty[torch.tensor(config.begin_suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
+    return first_penalty, penalty
+
+
 @torch.inference_mode()
 def greedy(
     model, features: Tensor, max_new_tokens: int = MAX_NEW_TOKENS, fixed_tokens: bool = False, encoded: Tensor | None = None
@@ -99,15 +110,8 @@ def greedy(
     Returns:
         new tokens (B, n), with the end token from an utterance's end on; their log-probabilities (B, n).
     """
-    config = model.generation_config
-    device = features.device
-    end = config.eos_token_id
-    penalty = torch.zeros(model.config.vocab_size, device=device)
-    penalty[torch.tensor(config.suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
-    penalty[config.no_timestamps_token_id + 1 :] = -torch.inf  # no timestamps were asked for
-    first_penalty = penalty.clone()
-    first_penalty[torch.tensor(config.begin_suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
-
+    device, end = features.device, model.generation_config.eos_token_id
+    first_penalty, penalty = penalties(model, device)
     encoded = encode(model, features) if encoded is None else encoded  # (B, T/2, d)
     cache = new_cache()
     batch = len(features)
