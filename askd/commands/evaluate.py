@@ -9,7 +9,7 @@ from askd.errors import AskdError
 ABOUT = "score models on your recordings, of any length, or on any domain"
 EXAMPLES = (
     "askd evaluate --model runs/cpu/students/askd --manifest my.csv --audio-root recordings --out scores\n"
-    "  askd evaluate --model tiny.en runs/cpu/students/askd --name teacher askd --manifest my_recordings/ --out scores\n"
+    "  askd evaluate --model tiny.en runs/cpu:askd --name teacher askd --manifest my_recordings/ --out scores\n"
     "  askd evaluate --model tiny.en --manifest calls.csv --path-column wav --text-column said --out scores\n"
     "  askd evaluate --model tiny.en --manifest lectures.csv --how cut --out scores        # longer than 30 s\n"
     "  askd evaluate --model tiny.en --data scottish_street hub:fleurs --clips 200 --out scores\n"
@@ -24,7 +24,7 @@ RESUMES = False
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Options of the command."""
     p.add_argument("--model", required=True, nargs="+", metavar="MODEL",
-                   help="tiny.en, base, a folder or a Hub id; several are compared with the first")
+                   help="tiny.en, base, a folder, RUN:METHOD or a Hub id; several are compared with the first")
     p.add_argument("--name", nargs="+", metavar="NAME", help="of each model in the report (default: the last part of MODEL)")
     what = p.add_mutually_exclusive_group(required=True)
     what.add_argument("--manifest", help="CSV, TSV or JSONL with columns path,text[,domain,speaker] and any others, or a folder")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     """Carry out the command."""
     from askd.evaluation import evaluate_models, read_manifest, scored_clips
     from askd.features import FULL_CONTEXT
-    from askd.teacher import model_folder
+    from askd.finished import named_model
 
     if args.manifest and (given := [f"--{name}" for name in ("role", "clips", "casing") if getattr(args, name) is not None]):
         raise AskdError(f"{', '.join(given)}: of --data, not of --manifest")
@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     columns = {c: name for c in ("path", "text", "speaker", "domain") if (name := getattr(args, f"{c}_column"))}
     if columns and not args.manifest:
         raise AskdError("--path-column and the like belong to --manifest; columns of a Hub data set: hub:ID?text=NAME&audio=NAME")
-    for model in models.values():
-        model_folder(model)  # a misspelt one is named before anything is read
+    models = {name: named_model(model) for name, model in models.items()}  # a misspelt one is named before anything is read
     if args.manifest:
         clips = read_manifest(args.manifest, args.audio_root, args.skip_bad, args.layout, columns, progress=True)
     else:
@@ -83,7 +82,7 @@ def _named(models: list[str], names: list[str] | None) -> dict[str, str]:
     """
     if names and len(names) != len(models):
         raise AskdError(f"--name gives {len(names)} names to {len(models)} models")
-    names = names or [Path(model).name for model in models]
+    names = names or [Path(model).name.rpartition(":")[2] for model in models]
     if len(set(names)) < len(names):
         raise AskdError(f"two models are called {max(names, key=names.count)}: tell them apart with --name A B")
     for name in names:

@@ -8,7 +8,7 @@ from askd.errors import AskdError
 
 ABOUT = "time a student, its teacher and what one would pick instead, interleaved, with their word error rates"
 EXAMPLES = (
-    "askd latency --student runs/cpu/students/askd\n"
+    "askd latency --student runs/cpu:askd\n"
     "  askd latency --teacher tiny.en --student mine/ --peers base --engines transformers ct2 faster-whisper\n"
     "      --data neural_clean scottish_street --clips 40 --out latency.json --figure pareto.png\n"
     "  askd latency --student mine/ --engines compiled --batch 1 --audio-s 5 --repeats 5\n"
@@ -23,7 +23,7 @@ ALL_ENGINES = ("transformers", "generate", "compiled", "ct2", "faster-whisper")
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Options of the command."""
     what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--student", metavar="MODEL", help="tiny.en, base, a folder or a Hub id")
+    what.add_argument("--student", metavar="MODEL", help="tiny.en, base, a folder, RUN:METHOD or a Hub id")
     what.add_argument("--shape", metavar="SIZE", help="random weights of a size of Whisper (large-v2, medium, ...) instead")
     p.add_argument("--teacher", default="tiny.en", metavar="MODEL", help="that it is compared with (default: tiny.en)")
     p.add_argument("--engines", nargs="+", default=ENGINES, metavar="ENGINE",
@@ -84,15 +84,15 @@ def _checked(args: argparse.Namespace) -> None:
 
 def _models(args: argparse.Namespace) -> tuple[dict, dict]:
     """Teacher and student, and the peers, by the names of the tables."""
-    from askd.teacher import load_teacher, model_folder
+    from askd.finished import named_model
+    from askd.teacher import load_teacher
 
-    for model in (args.student, args.teacher, *args.peers):
-        model_folder(model)  # a misspelt one is named before anything is loaded
+    named = {name: named_model(name) for name in (args.teacher, args.student, *args.peers)}  # misspelt ones before any is loaded
     peers = {Path(name).name: name for name in args.peers}
     if len(peers) < len(args.peers) or {"teacher", "student"} & peers.keys():
         raise AskdError("--peers are called by the last part of their names: those must differ, and not be teacher or student")
-    models = {"teacher": load_teacher(args.teacher), "student": load_teacher(args.student)}
-    return models, {name: load_teacher(model) for name, model in peers.items()}
+    models = {"teacher": load_teacher(named[args.teacher]), "student": load_teacher(named[args.student])}
+    return models, {name: load_teacher(named[model]) for name, model in peers.items()}
 
 
 def _clips(args: argparse.Namespace) -> list:
