@@ -12,7 +12,7 @@ from askd.wer import cell
 
 COLUMNS = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", "real": "real speech",
            "real_out_of_domain": "real, never trained on", "all": "all domains"}
-TOLD = [(b, split) for b in ("teacher", "constant_kd", "ce_only")
+TOLD = [(b, split) for b in ("teacher", "constant_kd", "ce_only", "finetuned_teacher")
         for split in ("all", "real", "real_out_of_domain", "out_of_domain")]
 WORSE = 1.0  # points above the teacher, from which a domain is named. Ours
 P_VALUES = "p of means as they are, not adjusted for how many there are; p of single domains after Holm"
@@ -83,7 +83,7 @@ def ablation_domains(ablation: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def ablation_sentences(ablation: Mapping) -> list[str]:
-    """What the intervals allow one to say of ASKD and the teacher, constant KD and CE only; empty without ASKD."""
+    """What the intervals allow one to say of ASKD and the teacher, constant KD, CE only and the fine-tuned teacher; empty without ASKD."""
     against = {(c["a"], c["b"], c["split"]): c for c in ablation["comparisons"]}
     shown = means(ablation)
     found = [(split, against.get(("askd", b, split))) for b, split in TOLD if split in shown]
