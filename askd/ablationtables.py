@@ -83,7 +83,7 @@ def ablation_domains(ablation: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def ablation_sentences(ablation: Mapping) -> list[str]:
-    """What the intervals allow one to say of ASKD and the teacher, constant KD, CE only and the fine-tuned teacher; empty without ASKD."""
+    """What the intervals allow one to say of ASKD and the teacher, constant KD, CE only, the fine-tuned teacher; else empty."""
     against = {(c["a"], c["b"], c["split"]): c for c in ablation["comparisons"]}
     shown = means(ablation)
     found = [(split, against.get(("askd", b, split))) for b, split in TOLD if split in shown]
