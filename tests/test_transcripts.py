@@ -294,6 +294,7 @@ def test_ctrl_c_leaves_what_is_finished(sounds, tmp_path):
     folder, *_ = sounds
     script = (
         "import os, signal, sys; from askd import longform; from askd.cli import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell job in the background ignores it\n"
         "heard = longform._heard\n"
         "def stop(model, processor, samples, *others):\n"
         "    if len(samples) > 480_000: os.kill(os.getpid(), signal.SIGINT)\n"
