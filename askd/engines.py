@@ -16,6 +16,7 @@ length of the clip (but in faster-whisper). CTranslate2 runs on the CPU with as 
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,7 @@ class Heard(NamedTuple):
     total_s: float  # features, encoder and decoder
 
 
-class Engine:
+class Engine(ABC):
     """A model in an engine.
 
     Args:
@@ -110,9 +111,9 @@ class Engine:
         """The encoder's output for what `features` gave."""
         return encode(self.model, features)  # (B, T/2, d)
 
+    @abstractmethod
     def decode(self, encoded, tokens: int | None) -> list[list[int]]:
         """New tokens of each clip from what `encode` gave, their end among them or not."""
-        raise NotImplementedError
 
 
 class Transformers(Engine):
