@@ -11,7 +11,8 @@ from askd.latencyreport import TEST
 
 MARKERS = {"transformers": "o", "generate": "s", "compiled": "^", "ct2": "D", "faster-whisper": "P"}
 SIZE = 8.5  # of labels, in points
-PEERS = ("#0072B2", "#009E73", "#CC79A7")  # in turn; teacher and student have their colours of all figures
+STUDENTS = (COLOURS["askd"], "#882255", "#999933")  # in turn
+PEERS = ("#0072B2", "#009E73", "#CC79A7")  # in turn; the teacher has its colour of all figures
 
 
 def pareto(report: Mapping, mode: str = "free") -> plt.Figure:
@@ -28,9 +29,11 @@ def pareto(report: Mapping, mode: str = "free") -> plt.Figure:
     rows = [r for r in report["rows"] if r["batch"] == 1 and r["clips"] == TEST and r["mode"] == mode and r["wer"] is not None]
     if not rows:
         raise AskdError(f"this report has no rows of test clips at batch 1 with {mode} token counts: measure them first")
-    names = [name for name in dict.fromkeys(row["model"] for row in rows) if name not in ("teacher", "student")]
-    colours = {"teacher": COLOURS["teacher"], "student": COLOURS["askd"]}
-    colours |= {name: PEERS[i % len(PEERS)] for i, name in enumerate(names)}
+    students = report["students"]
+    names = [name for name in dict.fromkeys(row["model"] for row in rows) if name not in ("teacher", *students)]
+    colours = {"teacher": COLOURS["teacher"]}
+    for group, palette in ((students, STUDENTS), (names, PEERS)):
+        colours |= {name: palette[i % len(palette)] for i, name in enumerate(group)}
     figure, ax = plt.subplots(figsize=(7.2, 4), layout="constrained")
     best = front([(row["p50_ms"], row["wer"]) for row in rows])
     ax.plot(*zip(*best, strict=True), color="#BBBBBB", linewidth=1.2, drawstyle="steps-post", zorder=1, gid="front")
@@ -67,7 +70,7 @@ def _named(ax: plt.Axes, rows, colours: Mapping[str, str]) -> None:
         (dx, dy, ha), (box, _) = min(places.items(), key=lambda item: item[1][1])
         taken.append(box)
         ax.annotate(name, (row["p50_ms"], row["wer"]), (dx, dy), textcoords="offset points", ha=ha, va="center", fontsize=SIZE,
-                    color=colours[row["model"]], bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6})
+                    color=colours[row["model"]], bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 
 def _overlap(a: tuple, b: tuple) -> bool:
