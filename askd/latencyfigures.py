@@ -89,3 +89,33 @@ def front(points) -> list[tuple[float, float]]:
         if not best or point[1] < best[-1][1]:
             best.append(point)
     return best
+
+
+def scale(found: Mapping) -> plt.Figure:
+    """Speed-up by decoder layers at the paper's scale (`askd.latencyshapes.shape_speedup`), a panel a length of the clip, on
+    30 s of context and on the clip's own, beside what is published for 30 s."""
+    rows = found["rows"]
+    lengths = list(dict.fromkeys(row["clips"] for row in rows))
+    size = 3.6 * len(lengths), 3.4
+    figure, axes = plt.subplots(1, len(lengths), figsize=size, sharey=True, layout="constrained", squeeze=False)
+    counts = sorted({row["decoder_layers"] for row in rows}, reverse=True)
+    for ax, length in zip(axes[0], lengths, strict=True):
+        for context, name in (("full", "30 s of context"), ("clip", "its own context")):
+            colour = COLOURS["teacher" if context == "full" else "askd"]
+            times = {r["decoder_layers"]: r["times"] for r in rows if (r["clips"], r["context"]) == (length, context)}
+            if context == "clip" and length == "30 s":
+                continue  # its own context is 30 s
+            ax.plot(range(len(counts)), [times[count] for count in counts], "o-", color=colour, gid=f"{length} {context}")
+            ax.annotate(name, (len(counts) - 1, times[counts[-1]]), (0, 9), textcoords="offset points", ha="right", color=colour,
+                        fontsize=SIZE)
+        for published, below in zip(found["published"], (False, True), strict=True):
+            ax.axhline(published["times"], color="#999999", linewidth=0.9, linestyle=":")
+            if ax is axes[0, 0]:
+                who = "Distil-Whisper" if "Distil" in published["what"] else "ASKD"
+                ax.annotate(f"{who}, published {published['times']:g}x", (0, published["times"]), (0, -4 if below else 4),
+                            textcoords="offset points", va="top" if below else "bottom", fontsize=SIZE - 1, color="#666666")
+        ax.set(title=f"a clip of {length}", xlabel="decoder layers of the student", xticks=range(len(counts)), xticklabels=counts)
+    axes[0, 0].set(ylabel=f"times as fast as {found['shape']}", yscale="log", yticks=(1, 2, 5, 10, 20), ylim=(0.85, None))
+    axes[0, 0].yaxis.set_major_formatter("{x:g}")
+    axes[0, 0].minorticks_off()
+    return figure

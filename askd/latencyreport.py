@@ -127,8 +127,8 @@ def _test_clips(engines, clips: Sequence[Clip], batches, repeats: int, progress:
     rows = []
     for batch in batches:
         if batch <= len(clips):
-            for counts in (tokens, None):
-                rows += measure(engines, samples, batch, counts, repeats, 1, TEST, progress)
+            for counts, warmup in ((tokens, 1), (None, 0)):
+                rows += measure(engines, samples, batch, counts, repeats, warmup, TEST, progress)
     return rows
 
 
