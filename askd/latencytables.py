@@ -1,7 +1,7 @@
 """The committed latency results, ``data/results/latency/*.json``, in Markdown.
 
     results = read_latency(data_dir() / "results" / "latency")
-    print(latency_markdown(results))
+    print(summary(results), details(results))
 
 ``make latency`` measures them: ``batch1``, ``batch8`` and ``compiled`` are reports of `askd.latencyreport.compare` with what
 ``askd latency`` adds, ``speculative`` is of `askd.speculative`, ``large-v2`` of `askd.latencyshapes`.
@@ -107,32 +107,43 @@ def shape_table(found: Mapping) -> str:
                                                           for context in ("full", "clip"))] for layers in millions])
 
 
-def latency_markdown(results: Mapping[str, Mapping]) -> str:
-    """All of it, as `askd publish latency` writes it."""
-    one, eight, shape = results["batch1"], results["batch8"], results["large-v2"]
-    computer = one["provenance"]["machine"]
-    commits = ", ".join(dict.fromkeys(f"`{r['provenance']['commit']}`" for r in results.values()))
-    clips, domains = one["clips"] * len(one["data"]), ", ".join(one["data"])
-    bound = one["bound"][0]
-    rates = bound["rates"]
+def summary(results: Mapping[str, Mapping]) -> str:
+    """Batch 1 on the test clips, and what was aimed at: for the front page."""
+    one = results["batch1"]
     return "\n\n".join([
-        f"{computer['cpu']}, {computer['threads']} threads, torch {computer['torch']}, transformers {computer['transformers']}; "
-        f"commit {commits}. Times from sound to words, models and engines in turns, one run a table. Test clips: "
-        f"{one['clips']} each of {domains}; WER is the macro over these {clips} clips, each engine's own words.",
-        f"**Batch 1, free-running.**\n\n{engines_table(one, 1)}",
+        _about(one), f"Batch 1, free-running:\n\n{engines_table(one, 1)}",
         "*times its teacher*: mean times, teacher and student in the same engine. faster-whisper pads every clip to 30 s.",
-        f"**What we had aimed at**, equal token counts:\n\n{goals_table(one)}",
+        f"What we had aimed at, at equal token counts:\n\n{goals_table(one)}",
+    ])
+
+
+def details(results: Mapping[str, Mapping]) -> str:
+    """All the rest: lengths, batches, the compiled engine, parts, bounds, speculative decoding, the paper's scale."""
+    one, eight, shape = results["batch1"], results["batch8"], results["large-v2"]
+    bound = one["bound"][0]
+    rates = f"{bound['rates']['flops'] / 1e9:.0f} GFLOP/s, {bound['rates']['bandwidth'] / 1e9:.1f} GB/s"
+    return "\n\n".join([
+        _about(one),
         f"**By length**, equal token counts, batch 1: times as fast as the teacher in the same engine.\n\n{lengths_table(one)}",
         f"The same, batch 8:\n\n{lengths_table(eight)}",
         f"**Batch 8, free-running.**\n\n{engines_table(eight, 8)}",
         f"**transformers' own search, compiled with a static cache**, batch 1, {results['compiled']['clips']} clips of each "
         f"domain:\n\n{engines_table(results['compiled'], 1)}",
         f"**Where the speed comes from**: {bound['audio_s']:g} s, {bound['tokens']} tokens.\n\n{parts_table(one)}",
-        f"**How near to what this machine could do** ({rates['flops'] / 1e9:.0f} GFLOP/s, {rates['bandwidth'] / 1e9:.1f} GB/s, "
-        f"measured in the same run):\n\n{bound_table(one)}",
+        f"**How near to what this machine could do** ({rates}, measured in the same run):\n\n{bound_table(one)}",
         f"**Speculative decoding**, the student drafts, the words are its teacher's:\n\n"
         f"{speculative_table(results['speculative'])}",
         f"**At the paper's scale**: {shape['shape']}, random weights, {shape['dtype']}, batch 1, this CPU; times as fast as all "
         f"layers on 30 s of context.\n\n{shape_table(shape)}",
         "\n".join(f"- *paper*: {each['times']:g}x, {each['what']}" for each in PUBLISHED),
     ])
+
+
+def _about(report: Mapping) -> str:
+    """Where, from what code, on which clips."""
+    made, computer = report["provenance"], report["provenance"]["machine"]
+    clips, domains = report["clips"] * len(report["data"]), ", ".join(f"`{name}`" for name in report["data"])
+    return (f"*Measured here*: {computer['cpu']}, {computer['threads']} threads, torch {computer['torch']}, transformers "
+            f"{computer['transformers']}, commit `{made['commit']}`{' with uncommitted changes' * made['changed']}. Times run from "
+            f"sound to words, models and engines in turns; test clips: {report['clips']} each of {domains}; WER is the macro over "
+            f"these {clips} clips, each engine's own words.")

@@ -51,12 +51,15 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out the command."""
+    import transformers
+
     from askd.engines import ENGINES as known
     from askd.errors import pick
     from askd.files import write_json
     from askd.runs import provenance
 
     _checked(args)
+    transformers.logging.set_verbosity_error()  # its search comments on each clip
     for kind in args.engines:
         pick("engine", kind, known)  # a misspelt one is named before anything is loaded
     found = _shape(args) if args.shape else _speculative(args) if args.speculative else _compared(args)
