@@ -145,5 +145,5 @@ def _about(report: Mapping) -> str:
     clips, domains = report["clips"] * len(report["data"]), ", ".join(f"`{name}`" for name in report["data"])
     return (f"*Measured here*: {computer['cpu']}, {computer['threads']} threads, torch {computer['torch']}, transformers "
             f"{computer['transformers']}, commit `{made['commit']}`{' with uncommitted changes' * made['changed']}. Times run "
-            f"from sound to words, models and engines in turns; test clips: {report['clips']} each of {domains}; WER is the macro "
-            f"over these {clips} clips, each engine's own words.")
+            f"from sound to words, models and engines in turns; test clips: {report['clips']} each of {domains}; WER is the "
+            f"macro over these {clips} clips, each engine's own words.")
