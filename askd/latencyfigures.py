@@ -55,14 +55,15 @@ def pareto(report: Mapping, mode: str = "free") -> plt.Figure:
 
 
 def _named(ax: plt.Axes, rows, colours: Mapping[str, str]) -> None:
-    """Labels beside the points: right, left, above or below, the first place that is free, or the least crowded one."""
+    """Labels beside the points: right, left, above, below or farther, the first place that is free, or the least crowded one."""
     points = ax.transData.transform([(row["p50_ms"], row["wer"]) for row in rows]) * 72 / ax.figure.dpi  # in points
     taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in points]
     inside = ax.bbox.extents * 72 / ax.figure.dpi  # left, bottom, right, top
     for row, (x, y) in zip(rows, points, strict=True):
         name = f"{row['model']}, {row['engine']}"
         width, places = 0.52 * SIZE * len(name), {}
-        for dx, dy, ha in ((9, 0, "left"), (-9, 0, "right"), (0, 11, "center"), (0, -11, "center"), (6, 20, "left")):
+        for dx, dy, ha in ((9, 0, "left"), (-9, 0, "right"), (0, 11, "center"), (0, -11, "center"), (6, 20, "left"),
+                           (6, -20, "left"), (-6, 20, "right"), (-6, -20, "right")):
             left = x + dx - width * {"left": 0, "right": 1, "center": 0.5}[ha]
             box = (left, left + width, y + dy - SIZE / 2, y + dy + SIZE / 2)
             out = box[0] < inside[0] or box[2] < inside[1] or box[1] > inside[2] or box[3] > inside[3]
@@ -70,7 +71,7 @@ def _named(ax: plt.Axes, rows, colours: Mapping[str, str]) -> None:
         (dx, dy, ha), (box, _) = min(places.items(), key=lambda item: item[1][1])
         taken.append(box)
         ax.annotate(name, (row["p50_ms"], row["wer"]), (dx, dy), textcoords="offset points", ha=ha, va="center", fontsize=SIZE,
-                    color=colours[row["model"]], bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
+                    zorder=1.5, color=colours[row["model"]], bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})
 
 
 def _overlap(a: tuple, b: tuple) -> bool:
