@@ -161,6 +161,12 @@ def test_readme_tables_are_the_committed_results():
         assert (ROOT / path).is_dir(), path
 
 
+def test_files_that_the_documentation_names_are_there():
+    for document in (ROOT / "README.md", ROOT / "tests" / "README.md", *ROOT.glob("CONTRIBUTING.md")):
+        for name in re.findall(r"`((?:askd|tests|data|notebooks)/[\w./-]+\.\w+)`", document.read_text(encoding="utf-8")):
+            assert (ROOT / name).is_file(), f"{document.name} names {name}"
+
+
 def test_the_readmes_ablation_is_the_committed_one():
     from askd.publish import MARK, committed_ablation, profile_shown
 
