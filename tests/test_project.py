@@ -41,6 +41,15 @@ def test_notebook(path):
         assert part in whole, part
 
 
+def test_notebooks_are_spelt_right(tmp_path):
+    """Their sources: outputs hold what models write, and pictures."""
+    for path in notebooks():
+        text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        (tmp_path / f"{path.stem}.txt").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "codespell_lib", "--toml", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
+
+
 def test_the_course_is_complete_and_linked():
     names = [p.stem for p in notebooks()]
     assert names == [
@@ -150,6 +159,12 @@ def test_readme_tables_are_the_committed_results():
         assert (ROOT / link).exists(), link
     for path in re.findall(r"^    (\S+/)", readme, re.M):
         assert (ROOT / path).is_dir(), path
+
+
+def test_files_that_the_documentation_names_are_there():
+    for document in (ROOT / "README.md", ROOT / "tests" / "README.md", *ROOT.glob("CONTRIBUTING.md")):
+        for name in re.findall(r"`((?:askd|tests|data|notebooks)/[\w./-]+\.\w+)`", document.read_text(encoding="utf-8")):
+            assert (ROOT / name).is_file(), f"{document.name} names {name}"
 
 
 def test_the_readmes_ablation_is_the_committed_one():
