@@ -12,8 +12,8 @@ from askd.files import project_dir
 from askd.publish import MARK, PAGES
 
 ROOT = project_dir()
-NAMES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "data/results/README.md",
-         "data/results/experiments.md", "docs/faq.md", "docs/scale.md")
+NAMES = sorted(str(path.relative_to(ROOT)) for pattern in ("*.md", "docs/*.md", "data/*.md", "data/results/*.md", "tests/*.md")
+               for path in ROOT.glob(pattern))
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in NAMES}
 ENDINGS = "py|md|yaml|yml|cff|toml|ipynb|mplstyle|json|txt"
 FOLDERS = "askd|data|docs|figures|notebooks|tests"
