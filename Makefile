@@ -1,11 +1,12 @@
 # make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
-# make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test
+# make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test   make lint   make mutations
+# make floor-test
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test clean
+.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test mutations floor-test clean
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -63,6 +64,11 @@ distributed-test: .venv/installed
 
 lint: .venv/installed
 	@$(BIN)/ruff check .
+	@$(BIN)/codespell
+
+# Deliberate regressions, each of which a named test must catch.
+mutations: .venv/installed
+	@$(ENV) $(BIN)/python tests/mutate.py
 
 clean:
 	rm -rf .venv runs

@@ -176,6 +176,15 @@ def test_hypotheses_are_kept_and_read_back(tiny_en, clips, tmp_path):
         read_rows(path)
 
 
+def test_rows_of_another_model_or_limit_are_made_anew(tiny_en, toy, clips, tmp_path):
+    path, quick = tmp_path / "h.jsonl", {"frames": 400}
+    first = hypotheses(*tiny_en, clips[:1], path, max_new_tokens=4, **quick)
+    longer = hypotheses(*tiny_en, clips[:1], path, max_new_tokens=8, **quick)
+    assert len(first[0]["log_probs"]) < len(longer[0]["log_probs"])
+    other = hypotheses(toy, tiny_en.processor, clips[:1], path, max_new_tokens=8, **quick)
+    assert other != longer and read_rows(path) == other
+
+
 def test_rows_of_another_format_or_damaged_ones_are_made_anew(tiny_en, clips, tmp_path, capsys):
     path, meta = tmp_path / "h.jsonl", tmp_path / "h.meta.json"
     quick = {"frames": 400, "max_new_tokens": 8}

@@ -41,6 +41,15 @@ def test_notebook(path):
         assert part in whole, part
 
 
+def test_notebooks_are_spelt_right(tmp_path):
+    """Their sources: outputs hold what models write, and pictures."""
+    for path in notebooks():
+        text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        (tmp_path / f"{path.stem}.txt").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "codespell_lib", "--toml", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
+
+
 def test_the_course_is_complete_and_linked():
     names = [p.stem for p in notebooks()]
     assert names == [
