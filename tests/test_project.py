@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from askd.cli import EXAMPLES, main
-from askd.files import project_dir
+from askd.files import project_dir, read_json
 from askd.reproduce import notebooks, profiles, read_profile
 from askd.runs import Run
 
@@ -144,41 +144,27 @@ def test_conda_environment_follows_pyproject():
     assert all("==" in d for d in every)
 
 
-def test_readme_tables_are_the_committed_results():
-    from askd.publish import MARK, domains_table, headline_text, results_table
+def test_published_blocks_are_the_committed_results():
+    from askd.publish import (
+        claims_markdown,
+        committed_ablation,
+        domains_table,
+        headline_text,
+        profile_shown,
+        results_table,
+        shown_block,
+        summary_markdown,
+    )
 
-    folder = ROOT / "data" / "results" / "cpu"
-    wer, headline = (json.loads((folder / f"{n}.json").read_text()) for n in ("wer", "headline"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = ROOT / "data" / "results"
+    wer, headline, claims = (read_json(results / "cpu" / f"{name}.json") for name in ("wer", "headline", "claims"))
+    shown = results / profile_shown(shown_block("ablation"))
     for mark, content in (
         ("headline", headline_text(wer, headline)), ("table", results_table(wer, headline)), ("domains", domains_table(wer)),
+        ("claims", claims_markdown(claims, headline)), ("ablation", committed_ablation(shown)),
+        ("summary", summary_markdown(read_json(shown / "ablation.json"))),
     ):
-        assert f"{MARK.format(mark)}\n{content}\n{MARK.format('/' + mark)}" in readme
-    assert "make test" in readme and "make reproduce" in readme
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
-        assert (ROOT / link).exists(), link
-    for path in re.findall(r"^    (\S+/)", readme, re.M):
-        assert (ROOT / path).is_dir(), path
-
-
-def test_files_that_the_documentation_names_are_there():
-    for document in (ROOT / "README.md", ROOT / "tests" / "README.md", *ROOT.glob("CONTRIBUTING.md")):
-        for name in re.findall(r"`((?:askd|tests|data|notebooks)/[\w./-]+\.\w+)`", document.read_text(encoding="utf-8")):
-            assert (ROOT / name).is_file(), f"{document.name} names {name}"
-
-
-def test_the_readmes_ablation_is_the_committed_one():
-    from askd.publish import MARK, committed_ablation, profile_shown
-
-    readme, begin, end = (ROOT / "README.md").read_text(encoding="utf-8"), MARK.format("ablation"), MARK.format("/ablation")
-    if begin not in readme and end not in readme:
-        pytest.skip("the README shows no ablation")
-    block = readme.split(begin, 1)[1].split(end, 1)[0]
-    profile = profile_shown(block)
-    folders = [path.parent.name for path in (ROOT / "data" / "results").glob("*/ablation.json")]
-    assert profile in folders if folders else profile is None  # marks without a text only before anything was published
-    if profile:
-        assert block == f"\n{committed_ablation(ROOT / 'data' / 'results' / profile)}\n"
+        assert shown_block(mark) == f"\n{content}\n", f"{mark}: askd publish writes it"
 
 
 def test_committed_results_fulfil_their_identities():

@@ -1,8 +1,8 @@
-"""``askd publish``: from a run to what the README shows."""
+"""``askd publish``: from a run to what the pages of the repository show."""
 
 import argparse
 
-ABOUT = "copy a run's figures and results into figures/, data/results/ and the README's table"
+ABOUT = "copy a run's figures and results into figures/ and data/results/, and its tables into the pages that show them"
 EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds"
 
 
