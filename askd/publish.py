@@ -24,6 +24,8 @@ from askd.ablationtables import (
 from askd.claims import claims_table
 from askd.errors import RunError
 from askd.files import data_dir, project_dir, read_json, replacing
+from askd.latencytables import NAMES, details, read_latency
+from askd.latencytables import summary as latency_summary
 from askd.methods import DESCRIBED
 from askd.runs import Run, Settings
 from askd.wer import by_domain, cell
@@ -33,7 +35,8 @@ FIGURES = ("wer_by_domain", "in_and_out", "weights_and_dev", "differences", "lat
            "nonspeech", "reliability", "claims")
 ABLATION_FIGURES = ("ablation_wer", "ablation_terms", "ablation_dev_wer")
 RESULTS = "data/results/README.md"
-PAGES = {"summary": "README.md", **dict.fromkeys(("headline", "table", "domains", "claims", "ablation"), RESULTS)}
+PAGES = {**dict.fromkeys(("summary", "latency"), "README.md"),
+         **dict.fromkeys(("headline", "table", "domains", "claims", "ablation", "speed"), RESULTS)}
 MARK = "<!-- results:{} -->"
 
 
@@ -163,7 +166,7 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
     """Copy figures and results, and rewrite the blocks of `PAGES`.
 
     Args:
-        profile: name of the run.
+        profile: name of the run; ``latency``: what ``make latency`` measured.
         scores: folder of ``askd score --out`` that holds several seeds of it; its reports and figures are taken where it has any.
 
     ``runs/<profile>-ablation`` (askd ablate) is published with it where there is one, or alone where the run has no results.
@@ -172,6 +175,9 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         RunError: the run is not finished. Nothing has been published then.
     """
     run, ablation = Run(profile), Run(f"{profile}-ablation")
+    if profile == "latency":
+        _publish_latency(run.folder)
+        return
     has_ablation = (ablation.results / "ablation.json").is_file()
     if has_ablation and not scores and not any((run.results / f"{name}.json").is_file() for name in PUBLISHED):
         _publish_ablation(profile, ablation)
@@ -208,6 +214,16 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         "claims": claims_markdown(found["claims"], found["headline"]),
     })
     print(f"published {profile}: figures/, {target.relative_to(project_dir())}/, {RESULTS}")
+
+
+def _publish_latency(folder: Path) -> None:
+    """Copy what ``make latency`` left."""
+    results, target = read_latency(folder), data_dir() / "results" / "latency"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        shutil.copy(folder / f"{name}.json", target / f"{name}.json")
+    _rewrite({"latency": latency_summary(results), "speed": details(results)})
+    print(f"published latency: {target.relative_to(project_dir())}/, {PAGES['latency']}, {PAGES['speed']}; make figures draws it")
 
 
 def _publish_ablation(profile: str, run: Run) -> None:

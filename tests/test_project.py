@@ -183,6 +183,7 @@ def test_conda_environment_follows_pyproject():
 
 
 def test_published_blocks_are_the_committed_results():
+    from askd.latencytables import details, read_latency, summary
     from askd.publish import (
         claims_markdown,
         committed_ablation,
@@ -201,6 +202,7 @@ def test_published_blocks_are_the_committed_results():
         ("headline", headline_text(wer, headline)), ("table", results_table(wer, headline)), ("domains", domains_table(wer)),
         ("claims", claims_markdown(claims, headline)), ("ablation", committed_ablation(shown)),
         ("summary", summary_markdown(read_json(shown / "ablation.json"))),
+        ("latency", summary(read_latency(results / "latency"))), ("speed", details(read_latency(results / "latency"))),
     ):
         assert shown_block(mark) == f"\n{content}\n", f"{mark}: askd publish writes it"
 

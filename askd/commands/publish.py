@@ -3,7 +3,7 @@
 import argparse
 
 ABOUT = "copy a run's figures and results into figures/ and data/results/, and its tables into the pages that show them"
-EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds"
+EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds\n  askd publish latency     # after make latency"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
