@@ -70,5 +70,9 @@ lint: .venv/installed
 mutations: .venv/installed
 	@$(ENV) $(BIN)/python tests/mutate.py
 
+# Older and newer packages, one at a time: how much room the pins have.
+floor-test: .venv/installed
+	@$(ENV) $(BIN)/python tests/floors.py
+
 clean:
 	rm -rf .venv runs

@@ -19,6 +19,7 @@ from askd.engines import Engine, make_engine
 from askd.errors import AskdError
 from askd.latency import TOKENS_PER_S, machine, measure, of_length
 from askd.notebook import table
+from askd.progress import progress_bar
 from askd.scoring import domain_table, macro, scorer_name
 from askd.teacher import Recogniser
 
@@ -95,10 +96,8 @@ def _started(planned: Sequence[tuple], scratch: Path | str, samples: np.ndarray)
 
 
 def _scored(engine: Engine, clips: Sequence[Clip], progress: bool) -> dict:
-    from tqdm.auto import tqdm
-
     rows = []
-    for clip in tqdm(clips, desc=f"words of {engine.of} {engine.name}", unit="clip", disable=not progress):
+    for clip in progress_bar(clips, desc=f"words of {engine.of} {engine.name}", unit="clip", shown=progress):
         said = engine.text(engine.transcribe([clip.samples()]).tokens[0])
         rows.append({"domain": clip.domain, "reference": clip.text, "hypothesis": said})
     domains = domain_table(rows, dict.fromkeys({clip.domain for clip in clips}, "all"))

@@ -75,7 +75,7 @@ def test_what_must_not_be_written_is_not(toy):
     from askd.decoding import greedy, penalties
 
     config = toy.generation_config
-    first, later = penalties(toy, torch.device("cpu"))
+    first, later = penalties(toy)
     never = {*config.suppress_tokens, *range(config.no_timestamps_token_id + 1, toy.config.vocab_size)}
     assert set(torch.nonzero(later.isinf())[:, 0].tolist()) == never
     assert set(torch.nonzero(first.isinf())[:, 0].tolist()) == never | set(config.begin_suppress_tokens)

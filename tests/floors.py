@@ -1,0 +1,128 @@
+"""Do the tests pass with other versions than the pinned ones? Older and newer packages, laid over the environment one at a time.
+
+    python tests/floors.py                   # every entry: make floor-test
+    python tests/floors.py numpy jiwer       # those of some packages
+    python tests/floors.py --write           # all of them, and the table into tests/README.md
+
+Each overlay is a folder of its own, made by pip without dependencies and put before the environment on the path; the environment
+stays as it is, and torch is never replaced. The tests are those that ask most of the package. An entry that is known not to work
+must not work: it shows where the floor is.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "tests" / "README.md"
+BEGIN, END = "<!-- floors -->", "<!-- /floors -->"
+NUMBERS = ("test_intervals.py", "test_scoring.py", "test_calibration.py", "test_blindspots.py", "test_channels.py")
+WHISPER = ("test_student.py", "test_teacher.py", "test_features.py", "test_training.py::test_objective_is_the_weighted_sum",
+           "test_training.py::test_every_method_trains_and_leaves_a_plain_whisper[askd]")
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Packages that are tried together, and what must hold with them."""
+
+    packages: tuple[str, ...]
+    tests: tuple[str, ...]
+    works: bool = True
+
+    @property
+    def name(self) -> str:
+        """The package in question, without its version."""
+        return self.packages[0].split("==")[0]
+
+
+OVERLAYS = (
+    Overlay(("numpy==2.2.6",), NUMBERS),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tests said."""
+
+    passed: int
+    failed: int
+    message: str  # of the first failure
+    seconds: float
+
+
+def tried(overlay: Overlay) -> Found:
+    """Install an overlay into a folder of its own and run its tests with it."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="floors-") as folder:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", folder]
+        done = subprocess.run([*pip, *overlay.packages], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            return Found(0, 1, done.stderr.strip().splitlines()[-1], time.monotonic() - start)
+        environment = os.environ | {
+            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "TQDM_DISABLE": "1", "MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false",
+        }
+        report = Path(folder) / "report.xml"
+        tests = [f"tests/{test}" for test in overlay.tests]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if not report.exists():
+            return Found(0, 1, (done.stderr or done.stdout).strip().splitlines()[-1], time.monotonic() - start)
+        suite = ET.parse(report).getroot().find("testsuite")
+    broken = [*suite.iter("failure"), *suite.iter("error")]
+    count = int(suite.get("tests")) - int(suite.get("skipped")) - len(broken)
+    return Found(count, len(broken), broken[0].get("message").splitlines()[0] if broken else "", time.monotonic() - start)
+
+
+def pinned(name: str) -> str:
+    """The version of a package in pyproject.toml; of others that come with them, the one installed."""
+    from importlib.metadata import version
+
+    found = re.search(rf'"{name}==([^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return found[1] if found else version(name)
+
+
+def row(overlay: Overlay, found: Found) -> str:
+    """A line of the table."""
+    verdict = f"{found.passed} tests pass" if not found.failed else f"{found.failed} of {found.failed + found.passed} fail"
+    message = re.sub(r"/\S*/", "", found.message)[:110].replace("|", "\\|").replace("`", "'")
+    return f"| {', '.join(overlay.packages)} | {pinned(overlay.name)} | {verdict}{f': `{message}`' if message else ''} |"
+
+
+def main() -> int:
+    """0 when what should work does, and what should not does not."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="packages; default all")
+    parser.add_argument("--write", action="store_true", help="put the table into tests/README.md")
+    asked = parser.parse_args()
+    if asked.write and asked.names:
+        parser.error("--write takes all of them")
+    chosen = [o for o in OVERLAYS if not asked.names or o.name in asked.names]
+    if not chosen:
+        parser.error(f"no such package: known are {', '.join(sorted({o.name for o in OVERLAYS}))}")
+    start, rows, surprises = time.monotonic(), [], []
+    for i, overlay in enumerate(chosen, 1):
+        found = tried(overlay)
+        rows.append(row(overlay, found))
+        if bool(found.failed) == overlay.works:
+            surprises.append(", ".join(overlay.packages))
+        left = (time.monotonic() - start) / i * (len(chosen) - i)
+        print(f"[{i}/{len(chosen)}] {found.seconds:4.0f} s, {left / 60:.0f} min left  {rows[-1]}", flush=True)
+    if asked.write:
+        text = README.read_text(encoding="utf-8")
+        table = "\n".join(["| with | pinned | what the tests say |", "|---|---|---|", *rows])
+        README.write_text(f"{text.split(BEGIN)[0]}{BEGIN}\n{table}\n{END}{text.split(END)[1]}", encoding="utf-8")
+    if surprises:
+        print(f"not as expected: {'; '.join(surprises)}")
+    return int(bool(surprises))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
