@@ -30,6 +30,11 @@ lab: .venv/installed
 notebooks: .venv/installed
 	@$(ENV) $(BIN)/python -m askd.executed
 
+# The Colab and Binder links of the notebooks, from [project.urls] Repository in pyproject.toml.
+.PHONY: badges
+badges: .venv/installed
+	@$(BIN)/python -m askd.badges
+
 publish: .venv/installed
 	@$(BIN)/askd publish $(PROFILE)
 

@@ -37,7 +37,7 @@ def test_notebook(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"[\"'( ](/home/|/root/|/tmp/|/Users/|/work/)", text)
     whole = "\n".join(c.source for c in notebook.cells)
-    for part in ("**Question.**", "**Time**", "## Summary", "## Exercises", "<details>"):
+    for part in ("**Question.**", "**You will**", "**Time**", "**Needed**", "## Summary", "## Exercises", "<details>"):
         assert part in whole, part
 
 
@@ -50,6 +50,42 @@ def test_notebooks_are_spelt_right(tmp_path):
     assert subprocess.run(command, capture_output=True, text=True).stdout == ""
 
 
+def markdown_of(path):
+    return [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda p: p.stem)
+def test_the_course_keeps_its_form(path):
+    cells = markdown_of(path)
+    assert cells[0].startswith(f"# {path.stem[:2]} ") and sum(len(re.findall("^# ", cell, re.M)) for cell in cells) == 1
+    headings = re.findall("^## (.+)$", "\n".join(cells), re.M)
+    assert headings[-2:] == ["Summary", "Exercises"]
+    assert [title.split(". ")[0] for title in headings[:-2]] == [str(i + 1) for i in range(len(headings) - 2)]
+    exercises, solutions = next(cell for cell in cells if cell.startswith("## Exercises")).split("<details>")
+    numbers = [re.findall(r"^(\d)\. ", part, re.M) for part in (exercises, solutions)]
+    assert numbers[0] == numbers[1] == [str(i + 1) for i in range(len(numbers[0]))] and 3 <= len(numbers[0]) <= 5
+    assert solutions.startswith("<summary>Solutions</summary>") and solutions.rstrip().endswith("</details>")
+    tags = set(re.findall(r"\*(paper|ours|measured here)\*", "\n".join(cells), re.I))
+    assert len({tag.lower() for tag in tags}) >= 2, f"only {tags} say whose claims these are"
+
+
+# How a word is explained where it first appears; what stands for a longer name gives it in the same cell.
+EXPLAINED = {
+    "WER": "word error rate", "KL": "Kullback-Leibler", "CE": "cross-entropy", "KD": "knowledge distillation",
+    "EMA": "moving average", "ECE": "expected calibration error", "NLL": "negative log-likelihood",
+    "AUROC": "receiver operating characteristic", "NCE": "normalised cross-entropy", "log-mel": "mel band",
+    "logit": r"\*\*logit\*\*", "teacher forcing": r"\*teacher forcing\*", "greedy": r"\*greedy\*", "macro": r"\*\*macro\*\*",
+    "softmax": r"\*softmax\*", "blind spot": r"\*\*blind spot\*\*",
+}
+
+
+def test_no_word_comes_before_its_explanation():
+    cells = [cell for path in notebooks() for cell in markdown_of(path)[1:]]  # titles promise what sections explain
+    for word, explanation in EXPLAINED.items():
+        first = next(cell for cell in cells if re.search(rf"(?<![\w-]){word}s?(?![\w-])", cell))
+        assert re.search(explanation, first, re.I), f"{word!r} is not explained where it first appears: {first[:200]}"
+
+
 def test_the_course_is_complete_and_linked():
     names = [p.stem for p in notebooks()]
     assert names == [
@@ -57,7 +93,9 @@ def test_the_course_is_complete_and_linked():
         "06_hallucination_and_calibration", "07_your_own_domain",
     ]
     for before, after in itertools.pairwise(names):
-        assert f"({after}.ipynb)" in (ROOT / "notebooks" / f"{before}.ipynb").read_text(encoding="utf-8")
+        assert re.match(rf"Next: \[.+\]\({after}\.ipynb\)", markdown_of(ROOT / "notebooks" / f"{before}.ipynb")[-1])
+    linked = {link for path in notebooks() for cell in markdown_of(path) for link in re.findall(r"\]\((\S+\.ipynb)\)", cell)}
+    assert {link for link in linked if "://" not in link} <= {f"{name}.ipynb" for name in names}
 
 
 @pytest.mark.parametrize("name", profiles())
