@@ -85,6 +85,8 @@ def test_commands_are_understood(name, capsys):
                 parser, words = choices[words[0]], words[1:]
             assert {word for word in words if word.startswith("--")} <= set(parser._option_string_actions), f"{name}: {words}"
             continue
+        if words[0] == "runs" and len(words) > 1 and words[1].isalpha():  # to the parser any word is a folder
+            assert words[1] in ("compare", "runs"), f"{name}: askd {words}"
         try:
             _parser().parse_args(words)
         except SystemExit:
