@@ -1,11 +1,11 @@
-# make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
+# make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make figures   make publish   make benchmarks   make clean
 # make benchmarks-training   make kill-test [TRIALS=100]   make distributed-test
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training kill-test distributed-test clean
+.PHONY: reproduce test lab notebooks figures lint publish benchmarks benchmarks-training kill-test distributed-test clean
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -28,6 +28,10 @@ lab: .venv/installed
 # Execute the notebooks with their own smoke defaults and keep the outputs in git.
 notebooks: .venv/installed
 	@$(ENV) $(BIN)/python -m askd.executed
+
+# Draw figures/ again from data/results: no training, no models.
+figures: .venv/installed
+	@$(ENV) $(BIN)/python -m askd.committedfigures
 
 publish: .venv/installed
 	@$(BIN)/askd publish $(PROFILE)

@@ -2,7 +2,7 @@
 
 import argparse
 
-ABOUT = "copy a run's figures and results into figures/, data/results/ and the README's table"
+ABOUT = "copy a run's results into data/results/; draw figures/ and write the README's tables from them"
 EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds"
 
 
