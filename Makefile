@@ -1,11 +1,11 @@
 # make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
-# make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test   make lint   make mutations   make floor-test
+# make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test   make lint   make mutations   make floor-test   make figures
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test mutations floor-test clean
+.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test mutations floor-test figures clean
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -33,6 +33,10 @@ notebooks: .venv/installed
 .PHONY: badges
 badges: .venv/installed
 	@$(BIN)/python -m askd.badges
+
+# Draw figures/ again from data/results: no training, no models.
+figures: .venv/installed
+	@$(ENV) $(BIN)/python -m askd.committedfigures
 
 publish: .venv/installed
 	@$(BIN)/askd publish $(PROFILE)

@@ -1,4 +1,4 @@
-"""Copy what a finished run says into the repository: ``figures/``, ``data/results/<profile>/`` and the pages that show it.
+"""Copy what a finished run says into the repository: ``data/results/<profile>/``, ``figures/`` and the pages that show it.
 
 A block is what stands in a page between ``<!-- results:NAME -->`` and ``<!-- results:/NAME -->``; `PAGES` says in which page.
 """
@@ -22,6 +22,7 @@ from askd.ablationtables import (
     shared_sources,
 )
 from askd.claims import claims_table
+from askd.committedfigures import draw
 from askd.errors import RunError
 from askd.files import data_dir, project_dir, read_json, replacing
 from askd.latencytables import NAMES, details, read_latency
@@ -31,9 +32,6 @@ from askd.runs import Run, Settings
 from askd.wer import by_domain, cell
 
 PUBLISHED = ("wer", "latency", "headline", "blindspots", "hallucination", "confidence", "calibration", "nonspeech", "claims")
-FIGURES = ("wer_by_domain", "in_and_out", "weights_and_dev", "differences", "latency", "inheritance", "hallucination",
-           "nonspeech", "reliability", "claims")
-ABLATION_FIGURES = ("ablation_wer", "ablation_terms", "ablation_dev_wer")
 RESULTS = "data/results/README.md"
 PAGES = {**dict.fromkeys(("summary", "latency"), "README.md"),
          **dict.fromkeys(("headline", "table", "domains", "claims", "ablation", "speed"), RESULTS)}
@@ -163,11 +161,11 @@ def headline_text(wer: dict, headline: dict, profile: str = "cpu") -> str:
 
 
 def publish(profile: str, scores: Path | str | None = None) -> None:
-    """Copy figures and results, and rewrite the blocks of `PAGES`.
+    """Copy results, draw ``figures/`` from them, and rewrite the blocks of `PAGES`.
 
     Args:
         profile: name of the run; ``latency``: what ``make latency`` measured.
-        scores: folder of ``askd score --out`` that holds several seeds of it; its reports and figures are taken where it has any.
+        scores: folder of ``askd score --out`` that holds several seeds of it; its reports are taken where it has any.
 
     ``runs/<profile>-ablation`` (askd ablate) is published with it where there is one, or alone where the run has no results.
 
@@ -186,10 +184,10 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         return
 
     def at(relative: str, notebooks: str) -> Path:
-        of_one = ("latency", "headline", "weights_and_dev")  # not made of scores
+        of_one = ("latency", "headline")  # not made of scores
         if scores and Path(relative).stem not in of_one:
             if not (Path(scores) / relative).is_file():
-                raise RunError(f"{scores} has no {relative}: askd score RUNS --out {scores}, with all parts and figures")
+                raise RunError(f"{scores} has no {relative}: askd score RUNS --out {scores}, with all parts")
             return Path(scores) / relative
         return run.needs(relative, notebooks)
 
@@ -199,14 +197,12 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
     for name, path in paths.items():
         if "partial" in found[name]:
             raise RunError(f"{path} was made of partial files: it is not to be published")
-    figures = [at(f"figures/{name}{suffix}", "01 to 06") for name in FIGURES for suffix in (".png", ".svg")]
     if has_ablation:
         _publish_ablation(profile, ablation)
     target.mkdir(parents=True, exist_ok=True)
     for path in paths.values():
         shutil.copy(path, target / path.name)
-    for path in figures:
-        shutil.copy(path, project_dir() / "figures" / path.name)
+    draw(project_dir() / "figures", data_dir() / "results", scores=profile)
     _rewrite({
         "headline": headline_text(found["wer"], found["headline"], profile),
         "table": results_table(found["wer"], found["headline"]),
@@ -242,9 +238,7 @@ def _publish_ablation(profile: str, run: Run) -> None:
               "show this one")
         return
     (project_dir() / "figures").mkdir(exist_ok=True)
-    for path in (run.folder / "figures" / f"{name}{suffix}" for name in ABLATION_FIGURES for suffix in (".png", ".svg")):
-        if path.is_file():
-            shutil.copy(path, project_dir() / "figures" / path.name)
+    draw(project_dir() / "figures", data_dir() / "results", ablation=profile)
     if block is None:
         print(f"{done}, figures/; {page} has no {marks}, so it does not show it")
         return

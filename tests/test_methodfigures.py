@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 
+from askd.directlabels import spread
 from askd.figures import COLOURS, label
-from askd.methodfigures import ablation_wer, dev_wer_over_steps, spread, terms_over_training
+from askd.methodfigures import ablation_wer, dev_wer_over_steps, terms_over_training
 from askd.methods import METHODS, get_method
 
 THREE = ("ce_only", "constant_kd", "askd")

@@ -2,7 +2,7 @@
 
 import argparse
 
-ABOUT = "copy a run's figures and results into figures/ and data/results/, and its tables into the pages that show them"
+ABOUT = "copy a run's results into data/results/, draw figures/ from them, and write its tables into the pages that show them"
 EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds\n  askd publish latency     # after make latency"
 
 
