@@ -23,9 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "tests" / "README.md"
 BEGIN, END = "<!-- floors -->", "<!-- /floors -->"
-NUMBERS = ("test_intervals.py", "test_scoring.py", "test_calibration.py", "test_blindspots.py", "test_channels.py")
-WHISPER = ("test_student.py", "test_teacher.py", "test_features.py", "test_training.py::test_objective_is_the_weighted_sum",
-           "test_training.py::test_every_method_trains_and_leaves_a_plain_whisper[askd]")
+NUMBERS = ("test_intervals.py", "test_scoring.py", "test_calibration.py", "test_blindspots.py", "test_features.py")
+SOUND = ("test_audio.py", "test_channels.py")
+LEARNING = ("test_training.py::test_objective_is_the_weighted_sum",
+            "test_training.py::test_accumulation_does_not_change_the_result",
+            "test_training.py::test_every_method_trains_and_leaves_a_plain_whisper[askd]")
+WHISPER = ("test_student.py", "test_teacher.py", "test_features.py", "test_chunks.py", *LEARNING)
+CT2 = ("test_export.py::test_faster_whisper_writes_our_words", "test_export.py::test_ctranslate2_hears_the_clips_own_length",
+       "test_export.py::test_weights_are_stored_as_asked", "test_export.py::test_a_conversion_of_another_model_is_found_out")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,23 @@ class Overlay:
 
 
 OVERLAYS = (
+    Overlay(("transformers==5.20.2",), WHISPER),
+    Overlay(("transformers==5.10.1", "tokenizers==0.22.2", "huggingface-hub==1.33.0"), WHISPER),
+    Overlay(("transformers==5.0.0", "tokenizers==0.22.2", "huggingface-hub==1.33.0"), WHISPER),
     Overlay(("numpy==2.2.6",), NUMBERS),
+    Overlay(("numpy==2.0.2",), NUMBERS),
+    Overlay(("scipy==1.15.3",), NUMBERS),
+    Overlay(("scikit-learn==1.6.1",), ("test_calibration.py",)),
+    Overlay(("jiwer==3.1.0",), ("test_scoring.py", "test_blindspots.py", "test_hallucination.py")),
+    Overlay(("accelerate==1.10.1",), LEARNING),
+    Overlay(("accelerate==1.1.1",), LEARNING),
+    Overlay(("ctranslate2==4.6.3",), CT2),
+    Overlay(("ctranslate2==4.5.0",), CT2),
+    Overlay(("faster-whisper==1.1.1",), CT2),
+    Overlay(("datasets==5.0.0",), ("test_hub.py",)),
+    Overlay(("datasets==4.4.2",), ("test_hub.py",)),
+    Overlay(("soundfile==0.12.1",), SOUND),
+    Overlay(("soxr==1.1.0",), SOUND),
 )
 
 
