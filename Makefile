@@ -1,11 +1,13 @@
 # make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
-# make benchmarks-training   make kill-test [TRIALS=100]   make distributed-test   make lint   make mutations   make floor-test
+# make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test
+# make lint   make mutations   make floor-test
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training kill-test distributed-test mutations floor-test clean
+.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test clean
+.PHONY: mutations floor-test
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -38,6 +40,19 @@ benchmarks: .venv/installed
 # Training against the plain loop, with the levers in between.
 benchmarks-training: .venv/installed
 	@$(ENV) $(BIN)/python -m pytest -q -s tests/benchmarks/test_training_speed.py
+
+# Latency of students beside their teacher, as data/results/latency: 40 minutes of a machine that does nothing else.
+#   make latency STUDENTS="runs/four:askd runs/two:askd" NAMES="four-layers two-layers"; then askd publish latency
+STUDENTS ?= runs/cpu:askd
+NAMES ?= student
+TIMED := $(BIN)/askd latency --student $(STUDENTS) --name $(NAMES)
+DOMAINS := neural_clean formant_telephone scottish_street asterisk_wideband common_voice mini_librispeech
+latency: .venv/installed
+	@$(ENV) $(TIMED) --peers base --data $(DOMAINS) --clips 8 --batch 1 --repeats 10 --clip-repeats 1 --out runs/latency/batch1.json
+	@$(ENV) $(TIMED) --engines transformers ct2 --data $(DOMAINS) --clips 8 --batch 8 --repeats 3 --clip-repeats 1 --out runs/latency/batch8.json
+	@$(ENV) $(TIMED) --engines transformers compiled --data $(DOMAINS) --clips 2 --batch 1 --audio-s 5 --repeats 10 --out runs/latency/compiled.json
+	@$(ENV) $(TIMED) --speculative --data $(DOMAINS) --clips 4 --out runs/latency/speculative.json
+	@$(ENV) $(BIN)/askd latency --shape large-v2 --decoder-layers 32 16 8 4 2 --repeats 2 --out runs/latency/large-v2.json
 
 # kill -9 at random moments, resume, compare bit by bit.
 TRIALS ?= 100

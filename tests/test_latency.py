@@ -360,7 +360,7 @@ def test_the_command_writes_everything(student, tmp_path, capsys):
                  "--figure", str(figure)]) == 0
     found = json.loads(out.read_text())
     assert {"rows", "wer", "goals", "parts", "bound", "provenance", "machine", "scorer"} <= set(found)
-    assert [row["change"] for row in found["parts"]][1:] == ["clip's own context", "2 of 4 decoder layers"]
+    assert [row["change"] for row in found["parts"]["student"]][1:] == ["clip's own context", "2 of 4 decoder layers"]
     assert figure.is_file() and figure.with_suffix(".svg").is_file()
     printed = capsys.readouterr().out
     assert "measured / bound" in printed and "times the teacher" in printed and "RTFx" in printed
@@ -374,7 +374,9 @@ def test_the_command_writes_everything(student, tmp_path, capsys):
     [
         (["--student", "tiny.en", "--engines", "transformer"], "unknown engine 'transformer' (did you mean 'transformers'?)"),
         (["--student", "tiny.en", "--peers", "bass"], "unknown model 'bass' (did you mean 'base'?)"),
-        (["--student", "tiny.en", "--peers", "tiny.en", "tiny.en"], "--peers are called by the last part of their names"),
+        (["--student", "tiny.en", "--peers", *["tiny.en"] * 2], "would call models teacher, student, tiny.en, tiny.en"),
+        (["--student", "tiny.en", "tiny.en"], "the tables would call models teacher, tiny.en, tiny.en: names must differ"),
+        (["--student", "tiny.en", "base", "--name", "one"], "1 --name for 2 --student"),
         (["--student", "tiny.en", "--clips", "0"], "--clips must be at least 1"),
         (["--student", "tiny.en", "--batch", "0"], "--batch must be at least 1"),
         (["--student", "tiny.en", "--audio-s", "0"], "--audio-s must be more than 0 and at most 30 s"),
