@@ -1,5 +1,6 @@
-# make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
-# make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test   make lint   make mutations   make floor-test   make figures
+# make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make figures   make publish   make badges   make lint
+# make benchmarks   make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test   make mutations
+# make floor-test   make clean
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin

@@ -347,6 +347,18 @@ def test_accumulation_does_not_change_the_result(toy, tiny_en, clips, tmp_path):
         assert (a["w_label"], a["phase"]) == (b["w_label"], b["phase"])
 
 
+def test_accumulation_is_a_mean_over_tokens(toy, tiny_en, clips, tmp_path):
+    """On 30 s all clips are padded alike: one by one they must give the loss, and the next step's, of all at once."""
+    config = FAST | dict(steps=3, method="ce_only", context="full")
+    runs = [
+        read_metrics(train(TrainConfig(micro_batch_size=size, **config), toy, tiny_en.processor, clips, tmp_path / str(size),
+                           progress=False)) for size in (4, 1)
+    ]
+    for whole, parts in zip(*runs, strict=True):
+        assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+        assert parts["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-3)
+
+
 def test_the_rate_rises_and_falls_to_zero(toy, tiny_en, clips, tmp_path):
     config = TrainConfig(method="ce_only", warmup=0.25, **FAST)
     rows = read_metrics(train(config, toy, tiny_en.processor, clips, tmp_path / "run", progress=False))
