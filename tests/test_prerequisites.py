@@ -109,7 +109,7 @@ def test_parts_of_kl_sum_to_it(seed, sharpness):
     log_p, log_q = (torch.randn(2, 50) * sharpness).log_softmax(-1)
     ids, terms = kl_parts(log_p, log_q, k=4)
     whole = torch.nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum")
-    assert terms.sum() == pytest.approx(whole.item(), abs=1e-4) and len(terms) == len(ids) + 1
+    assert terms.sum().item() == pytest.approx(whole.item(), abs=1e-4) and len(terms) == len(ids) + 1
     assert ids[0] == log_p.argmax() and int(log_q.argmax()) in ids
     assert torch.allclose(terms[:-1], (log_p.exp() * (log_p - log_q))[ids])
     assert torch.all(kl_parts(log_p, log_p)[1].abs() < 1e-6)
