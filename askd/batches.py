@@ -142,7 +142,8 @@ def batch_plan(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -
     """The rows of every step: epochs of shuffled clips, bucketed by length so that little is padding.
 
     Within an epoch clips are shuffled, cut into pools of 16 batches, sorted by length inside each pool, and the batches
-    are shuffled again. Every clip comes once an epoch, except up to ``batch_size - 1`` left over at its end.
+    are shuffled again. Every clip comes once an epoch, except up to ``batch_size - 1`` that an epoch leaves out, others
+    each time.
     """
     lengths = np.asarray(lengths)
     if len(lengths) < batch_size:
@@ -152,9 +153,10 @@ def batch_plan(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -
     while len(plan) < steps:
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(lengths))
+        order = order[: len(order) // batch_size * batch_size]  # before lengths count, or the longest would be left out
         pools = [order[i : i + 16 * batch_size] for i in range(0, len(order), 16 * batch_size)]
         order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-        batches = [order[i : i + batch_size] for i in range(0, len(order) - batch_size + 1, batch_size)]
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         plan += [batches[i] for i in rng.permutation(len(batches))]
         epoch += 1
     return plan[:steps]

@@ -55,6 +55,9 @@ def test_plan_is_a_function_of_the_seed_and_covers_every_clip():
     spread = np.mean([lengths[rows].max() - lengths[rows].min() for rows in plan])
     assert spread < 0.35 * (lengths.max() - lengths.min())  # bucketed
     assert not all(np.array_equal(*pair) for pair in zip(plan[:12], plan[12:24], strict=True))  # each epoch has its own order
+    left_out = [set(range(100)) - set(np.concatenate(plan[12 * epoch : 12 * epoch + 12]).tolist()) for epoch in range(3)]
+    assert left_out[0] != left_out[1] != left_out[2]
+    assert int(lengths.argmax()) in np.concatenate(plan)  # the longest clips are no leftover
     with pytest.raises(AskdError, match="fewer than one batch"):
         batch_plan([5, 5], 4, 1, 0)
 
