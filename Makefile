@@ -1,11 +1,11 @@
 # make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make publish   make benchmarks   make clean
-# make benchmarks-training   make kill-test [TRIALS=100]   make distributed-test
+# make site   make browser-test   make benchmarks-training   make kill-test [TRIALS=100]   make distributed-test
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training kill-test distributed-test clean
+.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training kill-test distributed-test site browser-test clean
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -13,7 +13,7 @@ ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNING
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the pinned packages into .venv (2-4 minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech,notebooks,hub,export,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech,notebooks,hub,export,site,dev]'
 	@touch $@
 
 reproduce: .venv/installed
@@ -48,8 +48,16 @@ kill-test: .venv/installed
 distributed-test: .venv/installed
 	@$(ENV) TQDM_DISABLE=1 $(BIN)/python -m pytest -v tests/test_distributed.py
 
+# The executed notebooks, the README and the API as a static site with search: build/site. Needs no network.
+site: .venv/installed
+	@$(ENV) $(BIN)/python site/build.py
+
+# JupyterLab and the site in a headless Chromium; what it saw lies in build/browser.
+browser-test: .venv/installed
+	@$(ENV) $(BIN)/python -m pytest -v tests/test_lab.py tests/test_site.py
+
 lint: .venv/installed
 	@$(BIN)/ruff check .
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs build
