@@ -12,8 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "site")]
 
-import askd  # noqa: E402
 from docstrings import as_rst  # noqa: E402
+
+import askd  # noqa: E402
 
 project, author, release = "ASKD", "the ASKD authors", askd.__version__
 html_title = f"ASKD {release}"
@@ -42,7 +43,7 @@ suppress_warnings = ["myst.header", "myst.xref_ambiguous"]  # a README may begin
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "ignore-module-all": True, "show-inheritance": True}
 default_role = "py:obj"  # `name` in docstrings is a name of Python
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
