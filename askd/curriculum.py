@@ -15,14 +15,13 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from askd.divergences import get_divergence
 from askd.errors import AskdError, pick
 from askd.pace import Pace
 from askd.schedules import get_schedule
 
 GATES = ("none", "argmax", "probability")
 SELF_TEACHERS = ("ema", "snapshot", "previous_epoch")
-# names in askd.divergences, whose import takes a second
-DIVERGENCES = ("forward_kl", "reverse_kl", "jensen_shannon", "skew_kl", "decoupled_kd", "logit_mse")
 NUMBERS = ("lambda_start", "lambda_end", "switch", "mu", "mu_start", "patience", "self_temperature", "label_smoothing", "anneal",
            "total", "refresh")
 LAST_QUARTER = 0.75  # of phase A; from there on an adaptive weight is brought down to its end, whatever the gap. Ours
@@ -97,7 +96,7 @@ class Curriculum:
             object.__setattr__(self, name, _number(name, getattr(self, name)))
         get_schedule(self.schedule)
         get_schedule(self.self_schedule)
-        pick("divergence", self.divergence, dict.fromkeys(DIVERGENCES))
+        get_divergence(self.divergence)
         pick("gate", self.gate, dict.fromkeys(GATES))
         pick("self-teacher", self.self_teacher, dict.fromkeys(SELF_TEACHERS))
         pick("way to switch", self.switch_by, dict.fromkeys(SWITCHES))

@@ -83,15 +83,24 @@ def in_context(features: Sequence[Tensor], frames: int | None) -> Tensor:
     return pad_features(features, frames or min(FULL_CONTEXT, max(f.shape[-1] for f in features) + TAIL))
 
 
-def penalties(model, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What is added to the logits of the first and of every later token: (V,) each, -inf where a token must not be written."""
+def penalties(model, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """What is added to the logits of the first and of every later token: (V,) each, -inf where a token must not be written.
+
+    Args:
+        model: anything with the ``config`` and ``generation_config`` of a Whisper: transformers', `askd.onnxmodel.OnnxWhisper`.
+        device: where they are needed.
+    """
     config = model.generation_config
     penalty = torch.zeros(model.config.vocab_size, device=device)
-    penalty[torch.tensor(config.suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
+    penalty[_ids(config, "suppress_tokens", device)] = -torch.inf
     penalty[config.no_timestamps_token_id + 1 :] = -torch.inf  # no timestamps were asked for
     first_penalty = penalty.clone()
-    first_penalty[torch.tensor(config.begin_suppress_tokens or [], dtype=torch.long, device=device)] = -torch.inf
+    first_penalty[_ids(config, "begin_suppress_tokens", device)] = -torch.inf
     return first_penalty, penalty
+
+
+def _ids(config, name: str, device: torch.device | str) -> Tensor:
+    return torch.tensor(getattr(config, name, None) or [], dtype=torch.long, device=device)
 
 
 @torch.inference_mode()

@@ -10,13 +10,16 @@ the teacher says (it covers all modes), `reverse_kl` one that says what the teac
 in the label and its opinion on all other tokens apart, and `logit_mse` compares logits.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from askd.errors import pick
+
+if TYPE_CHECKING:  # names of divergences are checked where nothing is computed: torch takes a second to import
+    from torch import Tensor
 
 
 def forward_kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -106,14 +109,16 @@ def decoupled_kd(log_p: Tensor, log_q: Tensor, place: Tensor, alpha: float = 1.0
     Raises:
         ValueError: alpha or beta negative.
     """
+    from torch import cat
+
     for name, value in (("alpha", alpha), ("beta", beta)):
         if not value >= 0:
             raise ValueError(f"{name} of decoupled_kd must not be negative, not {value}")
     place = place[..., None]  # (..., 1)
     others_p, others_q = (x.scatter(-1, place, -math.inf) for x in (log_p, log_q))  # (..., E)
     log_not_p, log_not_q = (x.logsumexp(-1, keepdim=True) for x in (others_p, others_q))  # (..., 1)
-    coin_p = torch.cat([log_p.gather(-1, place), log_not_p], -1)  # (..., 2)
-    coin_q = torch.cat([log_q.gather(-1, place), log_not_q], -1)  # (..., 2)
+    coin_p = cat([log_p.gather(-1, place), log_not_p], -1)  # (..., 2)
+    coin_q = cat([log_q.gather(-1, place), log_not_q], -1)  # (..., 2)
     # the label's own difference is finite here, and weighs nothing
     difference = (log_p - log_not_p) - (log_q - log_not_q)  # (..., E)
     nckd = ((others_p - log_not_p).exp() * difference).sum(-1)  # (...)
@@ -147,7 +152,7 @@ def logit_mse(log_p: Tensor, log_q: Tensor, scale: float = 1.0) -> Tensor:
 
 def _log_mixture(log_p: Tensor, log_q: Tensor, share: float) -> Tensor:
     """log(share p + (1 - share) q), of log-probabilities too small to be exponentiated as well."""
-    return torch.logaddexp(log_p + math.log(share), log_q + math.log1p(-share))
+    return (log_p + math.log(share)).logaddexp(log_q + math.log1p(-share))
 
 
 DIVERGENCES: dict[str, Callable[..., Tensor]] = {

@@ -18,7 +18,7 @@ Most are declared in ``data/domains.yaml``. Two kinds need no declaration: ``hub
 import functools
 import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -178,7 +178,7 @@ def domain_names(split: str | None = None, source: str | Sequence[str] | None = 
 def load_clips(
     name: str | Path | Domain, role: str, clips: int | None = None, seed: int = 0, workers: int | None = None,
     progress: bool = False, audio_root: Path | str | None = None, skip_bad: bool = False, layout: str | None = None,
-    casing: str | None = None,
+    casing: str | None = None, max_audio_s: float | None = MAX_AUDIO_S,
 ) -> list[Clip]:
     """Clips of a domain and role: made, fetched or found, and cached.
 
@@ -194,6 +194,8 @@ def load_clips(
         skip_bad: leave out recordings that cannot be read or have no transcript, and say how many; everything is decoded.
         layout: of a folder, where several fit.
         casing: ``sentence`` turns transcripts in capitals (or all lower case) into sentences; default as declared.
+        max_audio_s: longest recording of a Hub data set, and with ``skip_bad`` of any source; None: any length. Without it a file
+            of a folder is refused when it is read. Default 30 s, what Whisper hears.
 
     Raises:
         UnknownName: no such domain.
@@ -215,37 +217,21 @@ def load_clips(
         from askd.hub import hub_records
         from askd.hubsource import parse_hub
 
-        records, total = hub_records(parse_hub(domain.hub), role, limit=clips, seed=seed, skip_bad=skip_bad), clips
+        source = parse_hub(domain.hub)
+        source, total = replace(source, casing=casing or source.casing), clips
+        records = hub_records(source, role, limit=clips, seed=seed, skip_bad=skip_bad)
     else:
         records = _drawn(_records(domain, role, audio_root, skip_bad), clips, seed, domain.name)
         total = len(records)
         if not records:
             raise AskdError(f"{domain.name}: nothing falls to {role!r}: give it sub-folders train, dev and test, or use 'all'")
-    return usable_clips(records, functools.partial(_clip, domain), skip_bad, domain.name, progress, total)
+    make = functools.partial(_clip, domain, max_audio_s=max_audio_s)
+    return usable_clips(records, make, skip_bad, domain.name, progress, total, max_audio_s)
 
 
 def _check_role(domain: Domain, role: str) -> None:
     if role not in domain.roles:
         raise AskdError(f"domain {domain.name!r} is {domain.split} and has no {role!r} clips, only {', '.join(domain.roles)}")
-
-
-def clip_stream(names: Sequence[str], role: str = "train", seed: int = 0, start: int = 0, block: int = 64) -> Iterator[Clip]:
-    """Fresh synthetic clips without end, the domains in turn: clip ``i`` of the stream is a pure function of (seed, i).
-
-    Args:
-        names: synthetic domains.
-        role, seed: as in `load_clips`.
-        start: number of the first clip, to go on where an earlier stream stopped.
-        block: clips made at once, in parallel.
-    """
-    domains = [get_domain(name) for name in names]
-    for domain in domains:
-        _check_role(domain, role)
-        if domain.source != "synthetic":
-            raise AskdError(f"domain {domain.name!r} is {domain.source}: only synthetic speech never ends")
-    for first in itertools.count(start, block):
-        turns = (divmod(i, len(domains)) for i in range(first, first + block))
-        yield from synthesis.synthesise([(domains[lane], role, i, seed) for i, lane in turns])
 
 
 def _records(domain: Domain, role: str, audio_root: Path | str | None, skip_bad: bool) -> list[Record]:
@@ -267,13 +253,13 @@ def _drawn(found: Sequence[Record], clips: int | None, seed: int, name: str) -> 
     return [found[i] for i in sorted(order)]
 
 
-def _clip(domain: Domain, record: Record) -> Clip:
+def _clip(domain: Domain, record: Record, max_audio_s: float | None) -> Clip:
     """The clip of a record, its text in sentence case where the domain says so, heard through the domain's channel."""
     if domain.casing == "sentence":
         from askd.folders import sentence_case
 
         record = replace(record, text=sentence_case(record.text))
-    clip = record_clip(domain.name, record)
+    clip = record_clip(domain.name, record, max_audio_s)
     return _heard(domain, clip) if domain.channel else clip
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from askd.errors import AskdError
 from askd.files import replacing
+from askd.progress import progress_bar
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG}
 BLOCK_BYTES = 1 << 16  # what a broken connection can lose
@@ -105,8 +106,6 @@ def _size(path: Path) -> int:
 
 def _fetch(url: str, part: Path, progress: bool, timeout_s: float) -> None:
     """One request: append the missing bytes to ``part``, or write it anew; an OSError when it is not whole afterwards."""
-    from tqdm.auto import tqdm
-
     have = _size(part)
     headers = {"User-Agent": "askd"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
@@ -125,7 +124,7 @@ def _fetch(url: str, part: Path, progress: bool, timeout_s: float) -> None:
             raise ConnectionError("the server sent another range, starting again")
         length = response.headers.get("Content-Length")
         total = have * resumed + int(length) if length else None
-        bar = tqdm(total=total, initial=have * resumed, unit="B", unit_scale=True, desc=part.stem, disable=not progress)
+        bar = progress_bar(total=total, initial=have * resumed, unit="B", unit_scale=True, desc=part.stem, shown=progress)
         with open(part, "ab" if resumed else "wb") as file, bar:
             while block := response.read(BLOCK_BYTES):
                 file.write(block)

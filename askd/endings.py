@@ -18,6 +18,7 @@ import torch
 from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ
 from askd.clips import Clip, cached_clip, make_clip
 from askd.decoding import decoding_settings, transcribe
+from askd.progress import progress_bar
 from askd.scoring import normalise
 from askd.targets import weights_digest
 
@@ -43,14 +44,12 @@ def cut_clips(
     Returns:
         clips whose text is the teacher's, its punctuation included; of tiny.en and the corpora of profile real, 307 of 1,000.
     """
-    from tqdm.auto import tqdm
-
     rng = np.random.default_rng([seed, 3])
     rows = rng.permutation(len(clips))[:count]
     shares = rng.uniform(*HEARD, len(rows)).round(3)
     teller = [weights_digest(teacher), decoding_settings(teacher), str(autocast)]
     kept = []
-    with tqdm(total=len(rows), desc="cut clips", unit="clip", disable=not progress) as bar:
+    with progress_bar(total=len(rows), desc="cut clips", unit="clip", shown=progress) as bar:
         for start in range(0, len(rows), BLOCK):
             chosen = [(clips[i], {"cut": clips[i].sha256, "share": float(s), "teacher": teller})
                       for i, s in zip(rows[start : start + BLOCK], shares[start : start + BLOCK], strict=True)]

@@ -1,7 +1,7 @@
 """Transcribe test sets, keep the raw hypotheses, and make the tables from them.
 
     clips = read_manifest("my.csv", columns={"path": "wav", "text": "said"})
-    report = evaluate_clips(*askd.load_teacher("tiny.en"), "tiny.en", clips, "scores")
+    report = evaluate_models({"teacher": "tiny.en", "askd": "runs/cpu/students/askd"}, clips, "scores")
 
 One row an utterance, as `askd.rows` describes it. Every number in ``wer.json`` is recomputed from these files, never from a
 model. Clips of at most 30 s are decoded in batches; longer recordings one after the other, by `askd.longform`.
@@ -23,6 +23,7 @@ from askd.domains import all_domains, get_domain, load_clips
 from askd.errors import AskdError, AudioError
 from askd.files import digest, read_json, write_json
 from askd.longform import transcribe_long, way
+from askd.progress import progress_bar
 from askd.recordings import cannot_be_used, record_clip, usable_clips
 from askd.records import Problem
 from askd.rows import keep_rows, kept_rows, meta_path
@@ -61,8 +62,6 @@ def hypotheses(
         AudioError: a recording cannot be read; it is named.
         AskdError: an utterance twice, or a way that the model cannot go.
     """
-    from tqdm.auto import tqdm
-
     long = any(clip.audio_s * SAMPLING_RATE_HZ > LONGEST for clip in clips)
     meta = {
         "format": FORMAT, "weights": weights_digest(model), "max_new_tokens": max_new_tokens,
@@ -75,7 +74,7 @@ def hypotheses(
             _say_left_out(kept[1], len(clips))
             return kept[0]
     rows, bad = [], []
-    with tqdm(total=len(clips), desc="transcribe", unit="clip", disable=not progress) as bar:
+    with progress_bar(total=len(clips), desc="transcribe", unit="clip", shown=progress) as bar:
         for start in range(0, len(clips), BLOCK):  # no more audio in memory than this and one long recording
             block, short, heard = clips[start : start + BLOCK], {}, {}
             for i, clip in enumerate(block):
@@ -91,7 +90,7 @@ def hypotheses(
                     short[i] = samples
                     continue
                 name, seconds = Path(clip.id).name, math.ceil(len(samples) / SAMPLING_RATE_HZ)
-                with tqdm(total=seconds, desc=name, unit="s", leave=False, disable=not progress) as inner:
+                with progress_bar(total=seconds, desc=name, unit="s", leave=False, shown=progress) as inner:
                     result = transcribe_long(model, processor, samples, how, batch_size, frames, max_new_tokens, inner.update)
                 heard[i] = _row(clip, samples, result)
                 bar.update()
@@ -162,18 +161,16 @@ def read_manifest(
 
 
 def scored_clips(
-    name: str, role: str | None = None, clips: int | None = None, skip_bad: bool = False, progress: bool = False,
-    casing: str | None = None, **options,
+    name: str, role: str | None = None, clips: int | None = None, skip_bad: bool = False, progress: bool = False, **options
 ) -> list[Clip]:
-    """Clips of a source to score on: as `askd.load_clips` gives them, less those whose reference normalises to nothing.
-
-    Recordings of a Hub data set may have any length.
+    """Clips of a source to score on, of any length: as `askd.load_clips` gives them, less those whose reference normalises to
+    nothing.
 
     Args:
         name: a declared domain, a folder, or ``hub:ID``.
         role: default as `askd.domains.Domain.scored_role` says.
         clips: how many at most.
-        skip_bad, progress, casing, options: as in `askd.load_clips`.
+        skip_bad, progress, options: as in `askd.load_clips`.
 
     Raises:
         UnknownName: no such source.
@@ -186,62 +183,40 @@ def scored_clips(
         raise AskdError(f"{name}: no such folder here; a data set of the Hub is named hub:{name}")
     domain = get_domain(name)
     role = role or domain.scored_role
-    if domain.source == "hub":
-        found = _hub_clips(domain, role, clips, skip_bad, progress, casing)
-    else:
-        found = load_clips(domain, role, clips, skip_bad=skip_bad, progress=progress, casing=casing, **options)
+    found = load_clips(domain, role, clips, skip_bad=skip_bad, progress=progress, max_audio_s=None, **options)
     usable = [clip for clip in found if normalise(clip.text)]
     problems = [Problem(f"{clip.domain}, {clip.id}", _wordless(clip.text)) for clip in found if not normalise(clip.text)]
     refuse_or_say(name, problems, len(usable), skip_bad)
     return usable
 
 
-def _hub_clips(domain, role: str, clips: int | None, skip_bad: bool, progress: bool, casing: str | None) -> list[Clip]:
-    from askd.hub import hub_records
-    from askd.hubsource import parse_hub
-
-    source = parse_hub(domain.hub)
-    records = hub_records(replace(source, casing=casing or source.casing), role, clips, skip_bad=skip_bad)
-
-    def make(record):
-        return record_clip(domain.name, record, max_audio_s=None)
-
-    return usable_clips(records, make, skip_bad, domain.name, progress, clips, max_audio_s=None)
-
-
 def _wordless(text: str) -> str:
     return f"empty reference: {text!r} normalises to nothing, there is no word to score"
-
-
-def evaluate_clips(
-    model, processor, name: str, clips: Sequence[Clip], out: Path | str, batch_size: int = 16, skip_bad: bool = False,
-    progress: bool = True, **options,
-) -> dict:
-    """Score a model on clips; write ``out/hypotheses/<name>.jsonl`` and ``out/wer.json``; return the report.
-
-    Args:
-        clips: from `read_manifest` or `scored_clips`; their domains are the rows of the report.
-        out: folder.
-        skip_bad: leave out recordings that cannot be read, and say how many.
-        options: ``frames``, ``max_new_tokens``, ``how`` of `hypotheses`.
-
-    Raises:
-        AudioError: recordings that cannot be read; they are named before decoding starts, not after hours of it.
-        AskdError: an utterance twice, or a way that the model cannot go.
-    """
-    return evaluate_models({name: (model, processor)}, clips, out, batch_size, skip_bad, progress, **options)
 
 
 def evaluate_models(
     models: Mapping[str, object], clips: Sequence[Clip], out: Path | str, batch_size: int = 16, skip_bad: bool = False,
     progress: bool = True, calibration: bool = False, nonspeech: str | None = None, **options,
 ) -> dict:
-    """Score several models on the same clips, each compared with the first; the rest is as in `evaluate_clips`.
+    """Score models on the same clips, each compared with the first; write ``out/hypotheses/<name>.jsonl`` and ``out/wer.json``.
 
     Args:
         models: by name, what `askd.load_teacher` takes, loaded one after the other; or (model, processor).
+        clips: from `read_manifest` or `scored_clips`; their domains are the rows of the report.
+        out: folder.
+        batch_size: clips decoded together.
+        skip_bad: leave out recordings that cannot be read, and say how many.
+        progress: show bars with ETA.
         calibration: keep teacher-forced answers as well, in ``out/forced``, of the clips of at most 30 s.
         nonspeech: ``small`` or ``full``: keep the answers to these sounds of `askd.sounds` as well, in ``out/nonspeech``.
+        options: ``frames``, ``max_new_tokens``, ``how`` of `hypotheses`.
+
+    Returns:
+        the content of ``wer.json``, `askd.wer.wer_report`.
+
+    Raises:
+        AudioError: recordings that cannot be read; they are named before decoding starts, not after hours of it.
+        AskdError: an utterance twice, a way that a model cannot go, or a folder with transcripts of other recordings.
     """
     from askd.forced import forced_rows
     from askd.nonspeech import answers
@@ -289,10 +264,8 @@ def _clips_digest(clips: Sequence[Clip]) -> str:
 
 def _check_sound(clips: Sequence[Clip], progress: bool) -> None:
     """Decode everything once, one recording in memory at a time."""
-    from tqdm.auto import tqdm
-
     bad = []
-    for clip in tqdm(clips, desc="check", unit="clip", disable=not progress):
+    for clip in progress_bar(clips, desc="check", unit="clip", shown=progress):
         try:
             read_audio(clip.path, max_audio_s=None)
         except AudioError as error:

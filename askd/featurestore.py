@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from askd.clips import Clip
 from askd.errors import AudioError, CacheError
 from askd.features import FEATURES, log_mels
 from askd.files import cache_dir, digest, read_json, replacing, write_json
+from askd.progress import progress_bar
 
 BLOCK = 64  # clips featurised at once
 
@@ -79,8 +79,8 @@ class FeatureStore:
 
     def _compute(self, clips: Sequence[Clip], progress: bool) -> dict:
         frames, checksums, bad = [], [], []
-        with replacing(self.path) as scratch, open(scratch, "wb") as file, tqdm(
-            total=len(clips), desc="features", unit="clip", disable=not progress
+        with replacing(self.path) as scratch, open(scratch, "wb") as file, progress_bar(
+            total=len(clips), desc="features", unit="clip", shown=progress
         ) as bar:
             for start in range(0, len(clips), BLOCK):
                 samples = []

@@ -19,6 +19,7 @@ from askd.audio import MAX_AUDIO_S, SAMPLING_RATE_HZ, duration_s, is_g722, read_
 from askd.errors import AudioError
 from askd.folders import SUFFIXES, Listing, read_folder
 from askd.parallel import in_parallel
+from askd.progress import progress_bar
 from askd.records import Problem, Record
 
 SILENCE_DBFS = -60.0  # peak; ours: below the noise of a quiet room
@@ -90,15 +91,13 @@ def check_folder(
     Raises:
         ManifestError: the layout is not known; rows and recordings at fault are in the report instead.
     """
-    from tqdm.auto import tqdm
-
     listing = read_folder(path, layout, part, audio_root)
     jobs = [(record.audio, max_audio_s) for record in listing.records]
     problems, warnings = list(listing.problems), _unlisted(listing)
     good: list[tuple[Record, _Heard]] = []
 
     def read(heard: Iterable[_Heard]) -> None:
-        bar = tqdm(heard, total=len(jobs), desc="decode", unit="file", disable=not progress)
+        bar = progress_bar(heard, total=len(jobs), desc="decode", unit="file", shown=progress)
         for record, found in zip(listing.records, bar, strict=True):
             if found.fault:
                 problems.append(Problem(record.where, found.fault))

@@ -28,6 +28,7 @@ from askd.decoding import SPREAD, TAIL, context_frames, decoding_settings, simil
 from askd.errors import AskdError
 from askd.features import FULL_CONTEXT
 from askd.files import digest
+from askd.progress import progress_bar
 from askd.rows import TOKENS, keep_rows, kept_rows
 from askd.segments import LONGEST
 from askd.targets import label_logits, weights_digest
@@ -85,8 +86,6 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def _answers(model, processor, clips: Sequence[Clip], batch_size: int, progress: bool, skip_bad: bool) -> list[dict]:
-    from tqdm.auto import tqdm
-
     long = [clip.id for clip in clips if clip.audio_s * SAMPLING_RATE_HZ > LONGEST]
     if long:
         message = f"longer than 30 s, so that their references cannot be fed: {_some(long)}"
@@ -101,7 +100,7 @@ def _answers(model, processor, clips: Sequence[Clip], batch_size: int, progress:
     contexts = [full or min(FULL_CONTEXT, -(-(e.frames + TAIL) // SPREAD) * SPREAD) for e in examples]
     order = sorted(range(len(examples)), key=lambda i: (contexts[i], examples[i].label_tokens))
     rows: list[dict | None] = [None] * len(examples)
-    with tqdm(total=len(examples), desc="teacher-forced", unit="clip", disable=not progress) as bar:
+    with progress_bar(total=len(examples), desc="teacher-forced", unit="clip", shown=progress) as bar:
         for chosen in similar_batches(order, contexts, batch_size, spread=0):
             batch = collate(examples, chosen, contexts[chosen[0]]).to(device)
             with torch.inference_mode():

@@ -20,6 +20,7 @@ import torch
 
 from askd.audio import SAMPLING_RATE_HZ
 from askd.errors import AskdError
+from askd.progress import progress_bar
 
 TOKENS_PER_S = 3.5  # near what our test clips have (3.3, printed in notebook 05), end token included; ours
 
@@ -60,8 +61,6 @@ def measure(
     Raises:
         AskdError: fewer clips than a batch, or clips that engines refuse.
     """
-    from tqdm.auto import tqdm
-
     from askd.engines import Transformers
     from askd.teacher import Recogniser
 
@@ -72,7 +71,7 @@ def measure(
         engines = [Transformers(Recogniser(model, None), name) for name, model in models.items()]
     starts = range(0, len(clips) - batch + 1, batch)
     heard = [[] for _ in engines]
-    for round_ in tqdm(range(warmup + repeats), desc=f"latency {label}", unit="round", disable=not progress):
+    for round_ in progress_bar(range(warmup + repeats), desc=f"latency {label}", unit="round", shown=progress):
         for start in starts:
             count = max(tokens[start : start + batch]) if tokens is not None else None
             for engine, found in zip(engines, heard, strict=True):

@@ -13,12 +13,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from askd.ablationtables import COLUMNS, means, over
-from askd.figures import COLOURS, label
+from askd.directlabels import End, name_lines, readable
+from askd.figures import COLOURS, TERM_COLOURS, label
 
 PANELS = {name: title for name, title in COLUMNS.items() if name != "all"}
 TERMS = {  # weight, term, name, colour as in askd.figures.training_curves
-    "ce": ("w_label", "label CE", "#0072B2"), "kl_teacher": ("w_teacher", "teacher", "#777777"),
-    "kl_self": ("w_self", "self-teacher", "#D55E00"),
+    "ce": ("w_label", "label CE", TERM_COLOURS["label"]), "kl_teacher": ("w_teacher", "teacher", TERM_COLOURS["teacher"]),
+    "kl_self": ("w_self", "self-teacher", TERM_COLOURS["self-teacher"]),
 }
 FAR = 1.5  # a teacher further away than so many widths of all intervals is named at the edge: the students stay apart. Ours
 
@@ -96,7 +97,7 @@ def terms_over_training(curves: Mapping[str, Sequence[Mapping]], method: str = "
     figure, axes = plt.subplots(3, 1, figsize=(7.2, 7), sharex=True, height_ratios=(2, 3, 3), layout="constrained")
     weights, raw, weighted = axes
     figure.suptitle(title or label(method), x=0.01, ha="left", fontsize=12, fontweight="bold")
-    places: list[list[tuple[float, str, str]]] = [[], [], []]
+    places: list[list[End]] = [[], [], []]
     for term, (weight, name, colour) in TERMS.items():
         ws, ts = (np.array([[np.nan if v is None else v for v in one[key]] for one in seeds], float) for key in (weight, term))
         parts = (ws, np.where(ws > 0, ts, np.nan), ws * np.where(ws > 0, ts, np.nan))  # (seeds, points) each
@@ -113,7 +114,7 @@ def terms_over_training(curves: Mapping[str, Sequence[Mapping]], method: str = "
             ax.axvline(one, color="black", linewidth=0.8, linestyle=":", gid="switch")
         weights.annotate("switch", (one, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", fontsize=8.5)
     for ax, ends, gap in zip(axes, places, (0.14, 0.085, 0.085), strict=True):
-        _name_lines(ax, ends, gap)
+        name_lines(ax, ends, gap)
         ax.set_xlim(0, seeds[0]["step"][-1])
     return figure
 
@@ -125,25 +126,30 @@ def dev_wer_over_steps(curves: Mapping[str, Sequence[Mapping]]) -> plt.Figure:
         curves: ``ablation.json``'s; methods without a dev WER are left out.
     """
     figure, ax = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
-    ends, last = [], 0
+    ends = dev_lines(ax, curves)
+    last = max((x for line in ax.lines for x in line.get_xdata()), default=0)
+    ax.set(xlabel="step", ylabel="macro WER of the dev clips, %", xlim=(0, max(last, 1)))
+    ax.locator_params(axis="x", integer=True)
+    name_lines(ax, ends, 0.048)
+    return figure
+
+
+def dev_lines(ax: plt.Axes, curves: Mapping[str, Sequence[Mapping]]) -> list[End]:
+    """Draw the dev WER of every method that has one; the ends of the lines."""
+    ends = []
     for method in (name for name in COLOURS if name in curves):
         looks = [{look["step"]: look["dev_wer"] for look in one["dev"] if look["dev_wer"] is not None} for one in curves[method]]
         steps = sorted(set.intersection(*map(set, looks)))
         if steps:
             values = np.array([[one[step] for step in steps] for one in looks])  # (seeds, steps)
-            front = 4 if method == "askd" else 2
-            ends += _band(ax, steps, values, label(method), COLOURS[method], "-o", method, front)
-            last = max(last, steps[-1])
-    ax.set(xlabel="step", ylabel="macro WER of the dev clips, %", xlim=(0, max(last, 1)))
-    ax.locator_params(axis="x", integer=True)
-    _name_lines(ax, ends, 0.048)
-    return figure
+            ends += _band(ax, steps, values, label(method), COLOURS[method], "-o", method, 4 if method == "askd" else 2)
+    return ends
 
 
 def _band(
     ax: plt.Axes, steps: Sequence[int], values: np.ndarray, name: str, colour: str, style: str = "-", gid: str = "",
     front: int = 2,
-) -> list[tuple[float, str, str]]:
+) -> list[End]:
     """Mean of the seeds and their range; the value, name and colour of the line's end, [] where nothing is known."""
     known = np.isfinite(values).all(0)
     if not known.any():
@@ -155,37 +161,9 @@ def _band(
     alone = {"marker": "o"} if len(x) == 1 else {}
     ax.plot(x, mean, style, color=colour, markersize=3.5, zorder=front, linewidth=2.4 if front > 2 else 1.6, gid=gid or name,
             clip_on=False, **alone)
-    if x[-1] < steps[-1]:  # it stops where its weight does: named below its middle
+    if x[-1] < steps[-1]:  # it stops where its weight does: named above its middle
         i = len(x) // 2
-        ax.annotate(name, (x[i], mean[i]), (-3, -3), textcoords="offset points", ha="right", va="top", color=colour, fontsize=9)
+        ax.annotate(name, (x[i], mean[max(0, i - 2) : i + 3].max()), (0, 5), textcoords="offset points", ha="center",
+                    va="bottom", color=readable(colour), fontsize=9)
         return []
     return [(float(mean[-1]), name, colour)]
-
-
-def _name_lines(ax: plt.Axes, ends: Sequence[tuple[float, str, str]], gap: float) -> None:
-    """Name each line right of its end, at least ``gap`` of the axis apart, all of them as near to their ends as that allows."""
-    low, high = ax.get_ylim()
-    heights = spread([(value - low) / (high - low) for value, *_ in sorted(ends)], gap)
-    for y, (value, name, colour) in zip(heights, sorted(ends), strict=True):
-        at = (value - low) / (high - low)
-        ax.plot([1.0, 1.02, 1.035], [at, y, y], color=colour, linewidth=0.7, transform=ax.transAxes, clip_on=False)
-        ax.text(1.045, y, name, color=colour, va="center", fontsize=9, transform=ax.transAxes,
-                fontweight="bold" if name == label("askd") else "normal")
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights pushed at least ``gap`` apart: where they crowd, a block around their mean.
-
-    >>> [round(y, 2) for y in spread([0.1, 0.5, 0.5], 0.2)]
-    [0.1, 0.4, 0.6]
-    """
-    blocks: list[list[float]] = []  # of wanted heights; a block's labels stand gap apart around its centre
-    for height in heights:
-        blocks.append([height])
-        while len(blocks) > 1 and _top(blocks[-2], gap) + gap > _top(blocks[-1], gap) - gap * (len(blocks[-1]) - 1) + 1e-12:
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    return [_top(block, gap) - gap * (len(block) - 1 - i) for block in blocks for i in range(len(block))]
-
-
-def _top(block: Sequence[float], gap: float) -> float:
-    return sum(block) / len(block) + gap * (len(block) - 1) / 2

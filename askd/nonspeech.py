@@ -28,6 +28,7 @@ from askd.features import FULL_CONTEXT, mel_frames
 from askd.files import digest
 from askd.intervals import Draws, Estimate
 from askd.panel import Rows, panel, per_seed, same_utterances
+from askd.progress import progress_bar
 from askd.rows import keep_rows, kept_rows
 from askd.scoring import normalise
 from askd.sounds import Sound
@@ -55,8 +56,6 @@ def answers(
         one row a context and sound: hypothesis rows with ``kind``, ``level_dbfs``, ``frames`` and ``own`` (it is the context
         that the model is used with) besides.
     """
-    from tqdm.auto import tqdm
-
     meta = {
         "weights": weights_digest(model), "max_new_tokens": max_new_tokens, "contexts": list(frames), **decoding_settings(model),
         "sounds": digest([(s.id, zlib.crc32(s.samples.tobytes())) for s in sounds]),
@@ -68,7 +67,7 @@ def answers(
         groups.setdefault(len(one.samples), []).append(i)
     heard: dict[tuple[int, int], list[Decoded]] = {}  # by samples and context: a sound of 30 s has but one context
     rows = []
-    with tqdm(total=len(sounds) * len(frames), desc="non-speech", unit="sound", disable=not progress) as bar:
+    with progress_bar(total=len(sounds) * len(frames), desc="non-speech", unit="sound", shown=progress) as bar:
         for name in frames:
             context, results = pick("context", name, CONTEXTS), {}
             for n, group in groups.items():

@@ -101,7 +101,7 @@ def errors_to_hear(
         samples: sound of each utterance.
         references: what was said.
         written: by model, its hypothesis of each utterance.
-        groups: fold of each utterance, its domain say; the first is open.
+        groups: fold of each utterance, its domain say; the first two are open.
         copied_from: the model whose errors are marked yellow where others repeat them.
 
     Returns:
@@ -120,6 +120,6 @@ def errors_to_hear(
             )
             said = f"<div><i>{html.escape(references[i])}</i></div>"
             rows.append(f"<tr><td>{_player(samples[i])}</td><td style='text-align:left'>{said}{lines}</td></tr>")
-        head = f"<details{'' if folds else ' open'}><summary>{html.escape(group)}: {len(rows)}</summary>"
+        head = f"<details{' open' if len(folds) < 2 else ''}><summary>{html.escape(group)}: {len(rows)}</summary>"
         folds.append(f"{head}<table>{''.join(rows)}</table></details>")
     return HTML("".join(folds))

@@ -21,6 +21,7 @@ from askd.decoding import context_frames, decoder_step, greedy, in_context
 from askd.errors import AskdError, reason
 from askd.features import FULL_CONTEXT, encode, log_mel
 from askd.onnxmodel import OnnxWhisper, names
+from askd.progress import progress_bar
 
 CLOSE = 0.05  # nats between the log-probabilities of each token in the two engines. Ours; measured: under 0.001
 TOKENS = 64  # of the transcript that is compared
@@ -82,8 +83,6 @@ def write_onnx(model, processor, out: Path | str, progress: bool = False) -> Non
     Raises:
         AskdError: torch cannot export it.
     """
-    from tqdm.auto import tqdm
-
     out, config = Path(out), model.config
     layers, heads, width = config.decoder_layers, config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
     batch, tokens, past, positions = map(torch.export.Dim, ("batch", "tokens", "past", "positions"))
@@ -99,7 +98,7 @@ def write_onnx(model, processor, out: Path | str, progress: bool = False) -> Non
                     ["tokens", *names("past", layers), *names("cross", layers)], ["logits", *names("present", layers)],
                     ({0: batch, 1: tokens}, ({0: batch, 2: past},) * (2 * layers), ({0: batch, 2: positions},) * (2 * layers))),
     }
-    for name, (module, example, takes, gives, free) in tqdm(graphs.items(), "ONNX", unit="graph", disable=not progress):
+    for name, (module, example, takes, gives, free) in progress_bar(graphs.items(), "ONNX", shown=progress, unit="graph"):
         try:
             with torch.no_grad(), _quiet():
                 torch.onnx.export(module.eval(), example, out / f"{name}.onnx", input_names=takes, output_names=gives,

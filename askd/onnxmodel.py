@@ -72,13 +72,13 @@ class OnnxWhisper:
         """
         from scipy.special import logsumexp
 
-        from askd.decoding import MAX_NEW_TOKENS, prompt_ids
+        from askd.decoding import MAX_NEW_TOKENS, penalties, prompt_ids
 
         cross = self.encoder.run(None, {"features": features})
         heads, width = cross[0].shape[1], cross[0].shape[3]
         past = [np.zeros((len(features), heads, 0, width), np.float32)] * len(cross)
         inputs = ["tokens", *(name for part in ("past", "cross") for name in names(part, len(cross) // 2))]
-        end, barred = self.generation_config.eos_token_id, self._barred()
+        end, barred = self.generation_config.eos_token_id, [penalty.numpy() for penalty in penalties(self)]  # (V,) each
         tokens = np.array([prompt_ids(self)] * len(features))  # (B, P)
         running = np.ones(len(features), bool)
         out_tokens, out_log_probs = [], []
@@ -110,12 +110,3 @@ class OnnxWhisper:
             tokens = self.greedy(features, max_new_tokens)[0][0]
             texts.append(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True).strip())
         return texts
-
-    def _barred(self) -> np.ndarray:
-        """What is added to the logits of the first token and of later ones, (2, V): minus infinity where none is allowed."""
-        config = self.generation_config
-        barred = np.zeros((2, self.config.vocab_size), np.float32)
-        barred[:, getattr(config, "suppress_tokens", None) or []] = -np.inf
-        barred[:, config.no_timestamps_token_id + 1 :] = -np.inf  # no timestamps were asked for
-        barred[0, getattr(config, "begin_suppress_tokens", None) or []] = -np.inf
-        return barred

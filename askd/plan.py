@@ -21,7 +21,7 @@ from askd.notebook import table
 from askd.owndata import HUB_CLIPS
 from askd.timings import Timings
 
-# All of this is ours, and not tuned. Why four layers of four: README, "How to read it".
+# All of this is ours, and not tuned. Why four layers of four: data/results/README.md.
 LAYERS = ((1.0, 1.0), (10.0, 0.5), (float("inf"), 0.25))  # (hours of training speech below which, share of the decoder kept)
 RECOVERY_STEPS = 500  # fewer steps do not mend a cut decoder: all layers are kept then
 LEAST_STEPS = 20  # with fewer, and passes left, the hours are too few

@@ -35,6 +35,7 @@ from askd.errors import AskdError, AudioError
 from askd.files import digest, only_writer, replacing, write_json
 from askd.folders import SHOWN
 from askd.labelfilters import DUPLICATE, TEXTS, Filters, judged
+from askd.progress import progress_bar
 from askd.records import Record
 from askd.segments import Segment, cut_records, find_records, segment_errors
 
@@ -153,13 +154,11 @@ def _decode(teacher, processor, samples: list, batch_size: int, precision: str, 
 
 def _transcribed(decode: Callable, todo: Mapping[str, Segment], out: Path, block: int, progress: bool) -> dict[str, dict]:
     """What the teacher said of every key; what is not in transcripts.jsonl is decoded and added there, block by block."""
-    from tqdm.auto import tqdm
-
     path = out / "transcripts.jsonl"
     said = _read_transcripts(path)
     missing = [key for key in todo if key not in said]
     with (
-        tqdm(total=len(todo), initial=len(todo) - len(missing), desc="label", unit="segment", disable=not progress) as bar,
+        progress_bar(total=len(todo), initial=len(todo) - len(missing), desc="label", unit="segment", shown=progress) as bar,
         open(path, "a", encoding="utf-8") as file,
     ):
         for first in range(0, len(missing), block):

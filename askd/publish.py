@@ -1,4 +1,7 @@
-"""Copy what a finished run says into the repository: ``figures/``, ``data/results/<profile>/`` and the README's table."""
+"""Copy what a finished run says into the repository: ``data/results/<profile>/``, ``figures/`` and the pages that show it.
+
+A block is what stands in a page between ``<!-- results:NAME -->`` and ``<!-- results:/NAME -->``; `PAGES` says in which page.
+"""
 
 import re
 import shutil
@@ -7,26 +10,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from askd.ablationtables import (
+    COLUMNS,
     P_VALUES,
     ablation_domains,
     ablation_sentences,
     ablation_table,
+    means,
     means_in_words,
     over,
     repeats,
     shared_sources,
 )
 from askd.claims import claims_table
+from askd.committedfigures import draw
 from askd.errors import RunError
 from askd.files import data_dir, project_dir, read_json, replacing
+from askd.latencytables import NAMES, details, read_latency
+from askd.latencytables import summary as latency_summary
 from askd.methods import DESCRIBED
 from askd.runs import Run, Settings
 from askd.wer import by_domain, cell
 
 PUBLISHED = ("wer", "latency", "headline", "blindspots", "hallucination", "confidence", "calibration", "nonspeech", "claims")
-FIGURES = ("wer_by_domain", "in_and_out", "weights_and_dev", "differences", "latency", "inheritance", "hallucination",
-           "nonspeech", "reliability", "claims")
-ABLATION_FIGURES = ("ablation_wer", "ablation_terms", "ablation_dev_wer")
+RESULTS = "data/results/README.md"
+PAGES = {**dict.fromkeys(("summary", "latency"), "README.md"),
+         **dict.fromkeys(("headline", "table", "domains", "claims", "ablation", "speed"), RESULTS)}
 MARK = "<!-- results:{} -->"
 
 
@@ -35,7 +43,7 @@ def _named(model: str, headline: dict) -> str:
 
 
 def results_table(wer: dict, headline: dict) -> str:
-    """The README's table in Markdown: macro WER per model with its interval, and the difference from the teacher with its own."""
+    """The models' table in Markdown: macro WER per model with its interval, and the difference from the teacher with its own."""
     against = {(c["a"], c["split"]): c for c in wer["comparisons"] if c["b"] == "teacher"}
     real = any("real" in model["macro"] for model in wer["models"].values())
     titles = {"in_domain": "in-domain", "out_of_domain": "out-of-domain", **({"real": "real speech"} if real else {}),
@@ -102,14 +110,26 @@ def _other_settings(ablation: Mapping, other: Mapping) -> str:
     return f"With {', '.join(changed)}" if changed else "With the same settings"
 
 
+def summary_markdown(ablation: Mapping) -> str:
+    """The front page's table: models x macro WERs, the mean over all domains first, and what it was made of."""
+    header, rows = ablation_table(ablation)
+    counts = {split: n for split, n in means(ablation).items() if split != "in_domain"}  # narrow enough for a phone
+    splits = sorted(counts, key=lambda split: split != "all")
+    shown = [0, *[header.index(COLUMNS[split]) for split in splits]]
+    titles = ["model", *[f"{COLUMNS[split]} ({counts[split]})" for split in splits]]
+    about = (f"Macro WER % over so many domains, in brackets 95 % intervals over {over(ablation)}. Profile "
+             f"`{ablation['profile']}`, {_made(ablation)}.")
+    return "\n".join([_markdown(titles, [[row[i] for i in shown] for row in rows]), "", about])
+
+
 def committed_ablation(folder: Path) -> str:
-    """The README's text of ``ablation.json`` and ``ablation-*.json`` in a folder of ``data/results``."""
+    """The text of ``ablation.json`` and ``ablation-*.json`` in a folder of ``data/results``."""
     others = {path.stem: read_json(path) for path in sorted(folder.glob("ablation-*.json"))}
     return ablation_markdown(read_json(folder / "ablation.json"), others)
 
 
 def profile_shown(block: str) -> str | None:
-    """Whose ablation a block of the README shows; None when it shows none.
+    """Whose ablation a block shows; None when it shows none.
 
     >>> profile_shown("Profile `real`, 3 seeds"), profile_shown("not made yet")
     ('real', None)
@@ -130,7 +150,7 @@ def claims_markdown(claims: dict, headline: dict) -> str:
 
 
 def headline_text(wer: dict, headline: dict, profile: str = "cpu") -> str:
-    """One honest sentence of the run, for the README."""
+    """One honest sentence of the run."""
     found = next(c for c in wer["comparisons"] if (c["a"], c["b"], c["split"]) == ("askd", "teacher", "all"))
     seeds = f"{wer['seeds']} seed{'s' * (wer['seeds'] > 1)}"
     return (
@@ -141,11 +161,11 @@ def headline_text(wer: dict, headline: dict, profile: str = "cpu") -> str:
 
 
 def publish(profile: str, scores: Path | str | None = None) -> None:
-    """Copy figures and results, and rewrite the README between its ``results`` marks.
+    """Copy results, draw ``figures/`` from them, and rewrite the blocks of `PAGES`.
 
     Args:
-        profile: name of the run.
-        scores: folder of ``askd score --out`` that holds several seeds of it; its reports and figures are taken where it has any.
+        profile: name of the run; ``latency``: what ``make latency`` measured.
+        scores: folder of ``askd score --out`` that holds several seeds of it; its reports are taken where it has any.
 
     ``runs/<profile>-ablation`` (askd ablate) is published with it where there is one, or alone where the run has no results.
 
@@ -153,6 +173,9 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         RunError: the run is not finished. Nothing has been published then.
     """
     run, ablation = Run(profile), Run(f"{profile}-ablation")
+    if profile == "latency":
+        _publish_latency(run.folder)
+        return
     has_ablation = (ablation.results / "ablation.json").is_file()
     if has_ablation and not scores and not any((run.results / f"{name}.json").is_file() for name in PUBLISHED):
         _publish_ablation(profile, ablation)
@@ -161,10 +184,10 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
         return
 
     def at(relative: str, notebooks: str) -> Path:
-        of_one = ("latency", "headline", "weights_and_dev")  # not made of scores
+        of_one = ("latency", "headline")  # not made of scores
         if scores and Path(relative).stem not in of_one:
             if not (Path(scores) / relative).is_file():
-                raise RunError(f"{scores} has no {relative}: askd score RUNS --out {scores}, with all parts and figures")
+                raise RunError(f"{scores} has no {relative}: askd score RUNS --out {scores}, with all parts")
             return Path(scores) / relative
         return run.needs(relative, notebooks)
 
@@ -174,63 +197,74 @@ def publish(profile: str, scores: Path | str | None = None) -> None:
     for name, path in paths.items():
         if "partial" in found[name]:
             raise RunError(f"{path} was made of partial files: it is not to be published")
-    figures = [at(f"figures/{name}{suffix}", "01 to 06") for name in FIGURES for suffix in (".png", ".svg")]
     if has_ablation:
         _publish_ablation(profile, ablation)
     target.mkdir(parents=True, exist_ok=True)
     for path in paths.values():
         shutil.copy(path, target / path.name)
-    for path in figures:
-        shutil.copy(path, project_dir() / "figures" / path.name)
-    _rewrite_readme({
+    draw(project_dir() / "figures", data_dir() / "results", scores=profile)
+    _rewrite({
         "headline": headline_text(found["wer"], found["headline"], profile),
         "table": results_table(found["wer"], found["headline"]),
         "domains": domains_table(found["wer"]),
         "claims": claims_markdown(found["claims"], found["headline"]),
     })
-    print(f"published {profile}: figures/, {target.relative_to(project_dir())}/, README.md")
+    print(f"published {profile}: figures/, {target.relative_to(project_dir())}/, {RESULTS}")
+
+
+def _publish_latency(folder: Path) -> None:
+    """Copy what ``make latency`` left."""
+    results, target = read_latency(folder), data_dir() / "results" / "latency"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        shutil.copy(folder / f"{name}.json", target / f"{name}.json")
+    _rewrite({"latency": latency_summary(results), "speed": details(results)})
+    print(f"published latency: {target.relative_to(project_dir())}/, {PAGES['latency']}, {PAGES['speed']}; make figures draws it")
 
 
 def _publish_ablation(profile: str, run: Run) -> None:
-    """Copy what `askd ablate` left; figures and README show it unless they show another profile's."""
+    """Copy what `askd ablate` left; figures and pages show it unless they show another profile's."""
     target = data_dir() / "results" / profile
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(run.results / "ablation.json", target / "ablation.json")
     for other in sorted(run.folder.parent.glob(f"{profile}-ablation-*")):  # the same with other settings (askd ablate --set)
         if (other / "results" / "ablation.json").is_file():
             shutil.copy(other / "results" / "ablation.json", target / f"{other.name.removeprefix(f'{profile}-')}.json")
-    begin, end = MARK.format("ablation"), MARK.format("/ablation")
-    readme = (project_dir() / "README.md").read_text(encoding="utf-8")
-    block = readme.split(begin, 1)[1].split(end, 1)[0] if begin in readme and end in readme else None
+    block, page = shown_block("ablation"), PAGES["ablation"]
     shown, done = profile_shown(block or ""), f"published {run.folder.name}: data/results/{profile}/ablation.json"
+    marks = f"{MARK.format('ablation')} ... {MARK.format('/ablation')}"
     if shown not in (None, profile):
-        print(f"{done}; README.md and figures/ show the ablation of profile {shown} and stay: empty the README between "
-              f"{begin} and {end} to show this one")
+        print(f"{done}; {page} and figures/ show the ablation of profile {shown} and stay: empty the page between {marks} to "
+              "show this one")
         return
     (project_dir() / "figures").mkdir(exist_ok=True)
-    for path in (run.folder / "figures" / f"{name}{suffix}" for name in ABLATION_FIGURES for suffix in (".png", ".svg")):
-        if path.is_file():
-            shutil.copy(path, project_dir() / "figures" / path.name)
+    draw(project_dir() / "figures", data_dir() / "results", ablation=profile)
     if block is None:
-        print(f"{done}, figures/; README.md has no {begin} ... {end}, so it does not show it")
+        print(f"{done}, figures/; {page} has no {marks}, so it does not show it")
         return
-    _rewrite_readme({"ablation": committed_ablation(target)})
-    print(f"{done}, figures/, README.md")
+    _rewrite({"ablation": committed_ablation(target), "summary": summary_markdown(read_json(target / "ablation.json"))})
+    print(f"{done}, figures/, {page}, {PAGES['summary']}")
 
 
-def _rewrite_readme(contents: dict[str, str]) -> None:
-    """Replace what stands between the marks of each name.
+def shown_block(name: str) -> str | None:
+    """What stands between the marks of a block in its page; None where page or marks are missing."""
+    page = project_dir() / PAGES[name]
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    found = re.search(f"{re.escape(MARK.format(name))}(.*?){re.escape(MARK.format(f'/{name}'))}", text, re.DOTALL)
+    return found[1] if found else None
+
+
+def _rewrite(contents: Mapping[str, str]) -> None:
+    """Replace what stands between the marks of each block, in its page.
 
     Raises:
-        RunError: the README lacks a mark.
+        RunError: a page lacks a mark. No page has been changed then.
     """
-    readme = project_dir() / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for mark, content in contents.items():
-        begin, end = MARK.format(mark), MARK.format(f"/{mark}")
-        if begin not in text or end not in text:
-            raise RunError(f"README.md has no {begin} ... {end}")
-        head, rest = text.split(begin, 1)
-        text = f"{head}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
-    with replacing(readme) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+    for name in contents:
+        if shown_block(name) is None:
+            raise RunError(f"{PAGES[name]} has no {MARK.format(name)} ... {MARK.format(f'/{name}')}")
+    for name, content in contents.items():
+        page, begin, end = project_dir() / PAGES[name], MARK.format(name), MARK.format(f"/{name}")
+        head, rest = page.read_text(encoding="utf-8").split(begin, 1)
+        with replacing(page) as scratch:
+            scratch.write_text(f"{head}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}", encoding="utf-8")

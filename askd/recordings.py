@@ -8,6 +8,7 @@ from askd.audio import MAX_AUDIO_S, duration_s, read_audio
 from askd.clips import Clip, make_clip
 from askd.errors import AudioError
 from askd.files import sha256
+from askd.progress import progress_bar
 from askd.records import Record
 
 PIECE = re.compile(r"#\d+\.\d\d$")  # how `askd.segments` ends the id of a piece: where it begins, in seconds
@@ -54,10 +55,8 @@ def usable_clips(
     Raises:
         AudioError: recordings that cannot be opened: all of a list, the first of a stream, each with its row.
     """
-    from tqdm.auto import tqdm
-
     clips, bad = [], []
-    for record in tqdm(records, desc=what, unit="clip", total=total, disable=not progress):
+    for record in progress_bar(records, desc=what, unit="clip", total=total, shown=progress):
         try:
             clip = make(record)
             if skip_bad:

@@ -23,6 +23,7 @@ from askd.files import read_json, write_json
 from askd.intervals import Draws
 from askd.methods import DESCRIBED
 from askd.panel import Rows
+from askd.progress import progress_bar
 from askd.rows import meta_path, read_rows
 from askd.runs import Run, Settings, provenance
 
@@ -195,8 +196,6 @@ def make_reports(
         resamples: of the bootstrap.
         earlier: folder of reports made before, which ``claims`` draws on for parts that were not asked for.
     """
-    from tqdm.auto import tqdm
-
     from askd import blindspots, calibration, hallucination, nonspeech, wordconfidence
     from askd.claims import claims
     from askd.panel import same_utterances
@@ -229,7 +228,7 @@ def make_reports(
                       lambda: nonspeech.report(wordless, pairs(wordless), resamples)),
     }
     reports: dict[str, dict] = {}
-    with tqdm(total=len(makers), desc="score", unit="part", disable=None, leave=False) as bar:
+    with progress_bar(total=len(makers), desc="score", unit="part", shown=None, leave=False) as bar:
         for part, (there, why, make) in makers.items():
             bar.set_postfix_str(part)
             if part in parts and there:

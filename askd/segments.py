@@ -25,6 +25,7 @@ from askd.errors import AskdError, AudioError
 from askd.files import replacing, sha256
 from askd.folders import LAYOUTS, SUFFIXES, read_folder, sentence_case, usable_records
 from askd.parallel import in_parallel
+from askd.progress import progress_bar
 from askd.recordings import of_role
 from askd.records import Record
 
@@ -187,13 +188,11 @@ def cut_records(
     Returns:
         segments in the order of the records, and what is wrong with recordings that cannot be read, each named.
     """
-    from tqdm.auto import tqdm
-
     jobs = [(os.path.abspath(record.audio), Path(os.path.abspath(out))) for record in records]
     results = in_parallel(_cut, jobs, workers if len(jobs) >= FEW_FILES else 1)
     segments, bad = [], []
     for record, (content, pieces, fault) in zip(
-        records, tqdm(results, "read", len(jobs), unit="file", disable=not progress), strict=True
+        records, progress_bar(results, "read", shown=progress, total=len(jobs), unit="file"), strict=True
     ):
         segments += [Segment(record, path, content, start, end, len(pieces) == 1) for path, start, end in pieces]
         bad += [fault] if fault else []

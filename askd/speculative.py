@@ -30,6 +30,7 @@ from askd.errors import AskdError
 from askd.features import FULL_CONTEXT, encode, log_mels
 from askd.latencyshapes import shared
 from askd.notebook import table
+from askd.progress import progress_bar
 
 DRAFTED = 5  # tokens the student writes before the teacher checks; transformers' default of 20 is for slower teachers. Ours
 
@@ -184,13 +185,11 @@ def measure_speculative(
         clips, drafted, same_tokens (number of clips), acceptance (share of drafted tokens), tokens_per_round, plain_ms and
         speculative_ms (means), decoder_plain_ms and decoder_speculative_ms, speedup, decoder_speedup, shares_encoder.
     """
-    from tqdm.auto import tqdm
-
     if not len(clips):
         raise AskdError("no clips to transcribe: speculative decoding is timed on at least one")
     shares = same_encoder(teacher, student)
     alone, helped = [], []
-    for round_ in tqdm(range(1 + repeats), desc="speculative", unit="round", disable=not progress):
+    for round_ in progress_bar(range(1 + repeats), desc="speculative", unit="round", shown=progress):
         for clip in clips:
             pair = plain(teacher, clip), speculate(teacher, student, clip, drafted=drafted, shares_encoder=shares)
             if round_:

@@ -21,6 +21,7 @@ from askd.errors import AskdError
 from askd.files import digest
 from askd.grammar import sentence_at
 from askd.parallel import in_parallel
+from askd.progress import progress_bar
 from askd.sentences import sentences
 from askd.voices import get_voice
 
@@ -121,15 +122,13 @@ def synthesise(wanted: Sequence[tuple], workers: int | None = None, progress: bo
         workers: processes; default the number of cores. The clips do not depend on it.
         progress: show a bar with ETA.
     """
-    from tqdm.auto import tqdm
-
     clips = [cached_clip(domain.name, recipe(domain, role, i, seed)) for domain, role, i, seed in wanted]
     jobs = [job for job, clip in zip(wanted, clips, strict=True) if clip is None]
     for voice in {voice: None for domain, *_ in jobs for voice in (*domain.voices, *domain.talkers)}:
         get_voice(voice)  # a voice that cannot be had is known before others are spoken
     made = in_parallel(_make, jobs, workers if len(jobs) >= 8 else 1)
     title = f"{jobs[0][0].name} {jobs[0][1]}" if jobs else ""
-    made = iter(tqdm(made, total=len(jobs), desc=title, unit="clip", disable=not progress or not jobs))
+    made = iter(progress_bar(made, total=len(jobs), desc=title, unit="clip", shown=progress and bool(jobs)))
     clips = [next(made) if clip is None else clip for clip in clips]
     next(made, None)  # lets the bar finish
     return clips

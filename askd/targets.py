@@ -21,6 +21,7 @@ from askd.batches import Batch, Example, collate
 from askd.features import FEATURES, FULL_CONTEXT, encode, pad_features
 from askd.files import cache_dir, digest, replacing
 from askd.losses import IGNORE, topk_log_probs
+from askd.progress import progress_bar
 
 PART = 64  # clips a cache file
 CHUNK = 256  # tokens whose logits exist at once
@@ -145,11 +146,9 @@ def teacher_targets(
         process, processes: of several processes that share the cache, each computes its share first; call again with the
             defaults, once all are through, to read everything.
     """
-    from tqdm.auto import tqdm
-
     weights = weights_digest(teacher)
     parts: list[dict | None] = []
-    with tqdm(total=len(examples), desc="teacher targets", unit="clip", disable=not progress) as bar:
+    with progress_bar(total=len(examples), desc="teacher targets", unit="clip", shown=progress) as bar:
         for start in range(0, len(examples), PART):
             part = examples[start : start + PART]
             told = [(e.clip.sha256, e.tokens) for e in part]

@@ -14,11 +14,13 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.colors import to_hex
 from torch import Tensor
 
 from askd.batches import collate, make_examples
 from askd.clips import Clip
 from askd.decoding import SPREAD, TAIL, context_frames
+from askd.directlabels import readable
 from askd.divergences import DIVERGENCES
 from askd.errors import AskdError
 from askd.features import FULL_CONTEXT
@@ -201,22 +203,32 @@ def token_figure(
 
 
 def schedules_and_gap(schedules: Mapping[str, object], start: float = 0.8, end: float = 0.0) -> plt.Figure:
-    """Schedules over the time of phase A, and ``adaptive`` over what it looks at in place of time.
+    """Schedules over the time of phase A, a panel each, and ``adaptive`` over what it looks at in place of time.
 
     Args:
         schedules: `askd.schedules.SCHEDULES`, or some of them.
         start, end: lambda at both ends.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.2), sharey=True, width_ratios=(3, 2), layout="constrained")
+    columns = 4
+    rows = -(-len(schedules) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(8.8, 1.75 * rows + 0.3), sharex=True, sharey=True, layout="constrained",
+                                squeeze=False)
     s = np.linspace(0, 1, 201)
-    for i, (name, schedule) in enumerate(schedules.items()):
-        ax = right if name == "adaptive" else left
-        ax.plot(s, [schedule(x, start, end) for x in s], color=f"C{i}", label=name, gid=name)
-    left.set(xlabel="share of phase A that is over", ylabel="teacher's weight $\\lambda$", ylim=(-0.02, None))
-    left.set_title("By the clock")
-    right.set(xlabel="closed share c of the gap to the teacher", title="By what was learnt")
-    left.legend(fontsize=8.5)
-    right.legend(fontsize=8.5)
+    by_clock = {name: [schedule(x, start, end) for x in s] for name, schedule in schedules.items() if name != "adaptive"}
+    for ax in axes.flat[len(schedules) :]:
+        ax.set_visible(False)
+    for ax, (name, schedule) in zip(axes.flat, schedules.items(), strict=False):
+        learnt = name == "adaptive"
+        for other in () if learnt else by_clock.values():
+            ax.plot(s, other, color="#DDDDDD", linewidth=1, zorder=1)
+        ax.plot(s, [schedule(x, start, end) for x in s], color="#D55E00" if learnt else "#0072B2", linewidth=2.4, gid=name)
+        ax.set_title(f"{name}, by what was learnt" if learnt else name, fontsize=10, color="#D55E00" if learnt else "black")
+        ax.set(ylim=(-0.03, start + 0.05), xlim=(0, 1), xticks=(0, 0.5, 1))
+        ax.tick_params(labelbottom=True)
+        if learnt:
+            ax.set_xlabel("closed share c of the gap", fontsize=9)
+    figure.supxlabel("share of phase A that is over", fontsize=9)
+    figure.supylabel("teacher's weight $\\lambda$", fontsize=9)
     return figure
 
 
@@ -231,15 +243,16 @@ def pace_figure(
         closed: (steps,), `askd.pace.Pace.closed` after each.
         weights: by schedule, the teacher's weight at each.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.7), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(9.4, 2.8), sharex=True, layout="constrained")
     axes[0].plot(s, divergence, ".", color="#777777", markersize=3)
     axes[0].set(ylim=(0, None), title="Divergence d, made up", ylabel="nats a token")
     axes[1].plot(s, closed, color="#009E73")
     axes[1].set(ylim=(0, 1.02), title="Closed share c")
     for i, (name, values) in enumerate(weights.items()):
-        axes[2].plot(s, values, color=f"C{i}", label=name, gid=name)
+        axes[2].plot(s, values, color=f"C{i}", gid=name)
+        axes[2].text(0.97, 0.95 - 0.12 * i, name, color=readable(to_hex(f"C{i}")), transform=axes[2].transAxes, ha="right",
+                     va="top")
     axes[2].set(ylim=(-0.02, 0.9), title="Teacher's weight $\\lambda$")
-    axes[2].legend(fontsize=8.5)
     figure.supxlabel("progress s", fontsize=9)
     return figure
 
@@ -276,8 +289,8 @@ def certainty_figure(student: Tensor, self_teacher: Tensor, right: Tensor) -> pl
     top = 1.05 * max(student.max().item(), self_teacher.max().item())
     ax.plot([0, top], [0, top], color="#777777", linewidth=0.8)
     for chosen, name, colour in ((right, "right", "#009E73"), (~right, "wrong", "#D55E00")):
-        ax.plot(student[chosen], self_teacher[chosen], "o", color=colour, markersize=4, alpha=0.6, gid=name,
-                label=f"the student is {name}")
+        ax.plot(student[chosen], self_teacher[chosen], "o", color=colour, markersize=4, alpha=0.6, gid=name)
+        ax.annotate(f"the student is {name}", (0 if name == "right" else 0.55, 1), (0, 4), xycoords="axes fraction",
+                    textcoords="offset points", color=readable(colour), fontweight="bold")
     ax.set(xlabel="entropy of the student, nats", ylabel="of the self-teacher", xlim=(0, top), ylim=(0, top), aspect="equal")
-    ax.legend(loc="upper left")
     return figure

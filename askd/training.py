@@ -35,6 +35,7 @@ from askd.errors import AskdError, RunError
 from askd.files import digest, only_writer, read_json, replacing, write_json
 from askd.learner import Learner
 from askd.processes import all_processes
+from askd.progress import progress_bar
 from askd.runlogs import cut_logs, open_logs, read_metrics, read_speed
 from askd.student import save_model
 from askd.targets import weights_digest
@@ -192,8 +193,6 @@ class _Trainer:
 
     def run(self) -> None:
         """All remaining steps, then the finished folder."""
-        from tqdm.auto import tqdm
-
         config = self.config
         start_trackers(self.accelerator, self.out, config.recorded())
         clock = self.learner.clock
@@ -202,8 +201,8 @@ class _Trainer:
             config.spec_augment,
         )
         name = f"{config.method} {self.precision}" + (f" x{self.processes}" if self.processes > 1 else "")
-        with open_logs(self.out, self.accelerator.is_main_process) as (metrics, speed), tqdm(
-            total=config.steps, initial=self.step, desc=name, unit="step", disable=not self.progress
+        with open_logs(self.out, self.accelerator.is_main_process) as (metrics, speed), progress_bar(
+            total=config.steps, initial=self.step, desc=name, unit="step", shown=self.progress
         ) as bar:
             while self.step < config.steps:
                 clock.begin(self.step)

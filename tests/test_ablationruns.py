@@ -15,7 +15,7 @@ from askd.cli import main
 from askd.errors import AskdError, RunError, TrainingDiverged, UnknownName
 from askd.files import read_json, write_json
 from askd.methods import METHODS
-from askd.publish import committed_ablation, publish, results_table
+from askd.publish import MARK, PAGES, committed_ablation, publish, results_table, shown_block
 from askd.rows import meta_path
 from askd.runs import Run, Settings
 from askd.training import save_model
@@ -280,13 +280,15 @@ def test_the_readmes_table_has_real_speech_where_the_report_has(made):
 
 @pytest.fixture
 def repository(made, tmp_path, monkeypatch):
-    """A repository without results whose README has the marks, and a scored ablation in runs/made-ablation."""
+    """A repository without results whose pages have the marks, and a scored ablation in runs/made-ablation."""
     folder = tmp_path / "repository"
     monkeypatch.setattr("askd.publish.project_dir", lambda: folder)
     monkeypatch.setattr("askd.publish.data_dir", lambda: folder / "data")
     monkeypatch.setattr("askd.publish.Run", lambda name: Run(tmp_path / name))
-    folder.mkdir()
-    (folder / "README.md").write_text("before\n<!-- results:ablation -->\nold\n<!-- results:/ablation -->\nafter\n")
+    for block in ("ablation", "summary"):
+        page = folder / PAGES[block]
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"before\n{MARK.format(block)}\nold\n{MARK.format(f'/{block}')}\nafter\n")
     report(made)
     return folder
 
@@ -298,8 +300,8 @@ def test_publishing(made, tmp_path, drawn, repository, capsys):
     scored = read_json(path)
     write_json(path, scored | {"provenance": scored["provenance"] | {"commit": "abcd", "changed": True}})
     publish("made")
-    readme, kept = repository / "README.md", repository / "data" / "results" / "made"
-    text = readme.read_text()
+    page, kept = repository / PAGES["ablation"], repository / "data" / "results" / "made"
+    text = page.read_text()
     assert text.startswith("before\n<!-- results:ablation -->\nProfile `made`, 2 seeds, ") and text.endswith("after\n")
     for said in ("scored at commit `abcd` with uncommitted changes, trained at `abc`.", "| ASKD |", "&ast; pocketsphinx (real)",
                  "- all domains: ASKD ", "in-domain 2, out-of-domain 2, real speech 1, all domains 4", "p of means as they are",
@@ -309,9 +311,20 @@ def test_publishing(made, tmp_path, drawn, repository, capsys):
     assert (kept / "ablation.json").read_bytes() == path.read_bytes()
     assert (kept / "ablation-2layers.json").read_bytes() == (other / "results" / "ablation.json").read_bytes()
     assert len(list((repository / "figures").iterdir())) == 6 and "the ablation alone" in capsys.readouterr().out
-    readme.write_text("no marks")
+    front = (repository / "README.md").read_text()
+    assert front.startswith("before\n<!-- results:summary -->\n| model | all domains (4) |") and front.endswith("after\n")
+    assert "\n| ASKD | " in front and "Profile `made`, scored at commit `abcd` with uncommitted changes" in front
+    page.write_text("no marks")
     publish("made")
-    assert readme.read_text() == "no marks" and "README.md has no <!-- results:ablation -->" in capsys.readouterr().out
+    assert page.read_text() == "no marks" and f"{PAGES['ablation']} has no <!-- results:ablation -->" in capsys.readouterr().out
+    assert (repository / "README.md").read_text() == front
+
+
+def test_a_page_without_its_marks_is_named_and_no_other_is_changed(made, repository):
+    (repository / "README.md").write_text("no marks")
+    with pytest.raises(RunError, match=r"README\.md has no <!-- results:summary --> \.\.\. <!-- results:/summary -->"):
+        publish("made")
+    assert shown_block("ablation") == "\nold\n"
 
 
 def test_a_setting_that_is_newer_than_a_result_has_its_default_there(made, tmp_path, repository):
@@ -322,14 +335,14 @@ def test_a_setting_that_is_newer_than_a_result_has_its_default_there(made, tmp_p
         scored["settings"] = {name: value for name, value in scored["settings"].items() if name != "cut_clips"} | newer
         write_json(folder / "results" / "ablation.json", scored)
     publish("made")
-    assert "**With cut_clips 0 instead of 5** (`ablation-before.json`)" in (repository / "README.md").read_text()
+    assert "**With cut_clips 0 instead of 5** (`ablation-before.json`)" in shown_block("ablation")
 
 
 def test_another_profiles_ablation_is_not_replaced(made, repository, capsys):
-    readme = repository / "README.md"
-    readme.write_text(shown := readme.read_text().replace("old", "Profile `large`, 3 seeds."))
+    page = repository / PAGES["ablation"]
+    page.write_text(shown := page.read_text().replace("old", "Profile `large`, 3 seeds."))
     publish("made")
-    assert readme.read_text() == shown and not (repository / "figures").exists()
+    assert page.read_text() == shown and shown_block("summary") == "\nold\n" and not (repository / "figures").exists()
     assert (repository / "data" / "results" / "made" / "ablation.json").is_file()
     assert "show the ablation of profile large and stay" in capsys.readouterr().out
 
@@ -338,7 +351,7 @@ def test_a_run_without_some_results_is_not_published_by_half(made, tmp_path, rep
     write_json(tmp_path / "made" / "results" / "wer.json", {})
     with pytest.raises(RunError, match=r"latency\.json is not there yet"):
         publish("made")
-    assert not (repository / "data").exists() and "\nold\n" in (repository / "README.md").read_text()
+    assert not (repository / "data" / "results" / "made").exists() and shown_block("ablation") == "\nold\n"
     (tmp_path / "made" / "results" / "wer.json").unlink()
     publish("made")  # a folder that was only begun
     assert (repository / "data" / "results" / "made" / "ablation.json").is_file()

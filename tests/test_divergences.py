@@ -51,7 +51,7 @@ def test_two_coins_in_closed_form(name):
 
 
 @pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "skew_kl", "decoupled_kd"])
-def test_the_teacher_comes_first(name):
+def test_it_matters_who_comes_first(name):
     log_p, log_q = random_pair()
     assert (value(name, log_p, log_q) - value(name, log_q, log_p)).abs().min() > 1e-3
 

@@ -4,14 +4,13 @@ import json
 import re
 import subprocess
 import sys
-from itertools import islice
 
 import numpy as np
 import pytest
 import soundfile
 
 import askd
-from askd.domains import Domain, all_domains, clip_stream, domain_names, get_domain, load_clips
+from askd.domains import Domain, all_domains, domain_names, get_domain, load_clips
 from askd.errors import AskdError, AudioError, ManifestError, UnknownName
 from askd.files import cache_dir
 from askd.sentences import sentences, split_of, topics
@@ -99,14 +98,6 @@ def test_a_clip_is_the_same_whatever_was_spoken_before(name, tmp_path, monkeypat
     assert [c.sha256 for c in few] == [c.sha256 for c in many[:3]]
     assert [c.sha256 for c in load_clips(name, "test", 3, seed=1, workers=1)] != [c.sha256 for c in few]
     assert few[0].samples().dtype == np.float32 and few[0].audio_s > 0.5
-
-
-def test_the_stream_goes_on_from_any_clip():
-    names = ["neural_clean", "formant_clean", "formant_noise"]
-    whole = list(islice(clip_stream(names, block=12), 14))
-    later = list(islice(clip_stream(names, start=5, block=7), 9))
-    assert [c.sha256 for c in later] == [c.sha256 for c in whole[5:]]
-    assert [c.domain for c in whole[:3]] == names and len({c.text for c in whole}) == 14
 
 
 def test_a_longer_list_makes_only_what_is_new(tmp_path, monkeypatch):
@@ -199,11 +190,9 @@ def test_casing_and_layout_of_a_folder(tmp_path, clips):
         load_clips(folder, "all", layout="kaldi")
 
 
-def test_the_stream_gives_no_held_out_domain():
+def test_a_held_out_domain_gives_nothing_to_train_on():
     with pytest.raises(AskdError, match="no 'train' clips"):
-        next(clip_stream(["scottish_street"]))
-    with pytest.raises(AskdError, match="only synthetic speech never ends"):
-        next(clip_stream(["mini_librispeech"]))
+        load_clips("scottish_street", "train", 1)
 
 
 def test_a_hub_split_is_not_three_roles(tmp_path, clips):

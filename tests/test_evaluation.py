@@ -13,7 +13,7 @@ import soxr
 from askd.cli import main
 from askd.domains import load_clips
 from askd.errors import AskdError, AudioError, ManifestError
-from askd.evaluation import evaluate_clips, hypotheses, read_manifest, scored_clips
+from askd.evaluation import evaluate_models, hypotheses, read_manifest, scored_clips
 from askd.files import read_json, write_json
 from askd.latency import measure, of_length, speedup
 from askd.rows import read_rows
@@ -34,7 +34,7 @@ def manifest(tmp_path, clips):
 
 
 def test_any_model_on_any_csv(tiny_en, manifest, tmp_path):
-    report = evaluate_clips(*tiny_en, "tiny.en", read_manifest(manifest), tmp_path / "out", progress=False)
+    report = evaluate_models({"tiny.en": tiny_en}, read_manifest(manifest), tmp_path / "out", progress=False)
     saved = json.loads((tmp_path / "out" / "wer.json").read_text())
     assert saved == json.loads(json.dumps(report))
     entry = saved["models"]["tiny.en"]["domains"]["mine"]
@@ -157,9 +157,9 @@ def test_a_recording_that_breaks_off_is_named_before_decoding(tiny_en, manifest,
     manifest.write_text(manifest.read_text().replace("clip 1.wav", "clip 1.flac"))
     clips = read_manifest(manifest)
     with pytest.raises(AudioError, match=r"clip 1\.flac"):
-        evaluate_clips(*tiny_en, "t", clips, tmp_path / "out", progress=False)
+        evaluate_models({"t": tiny_en}, clips, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
-    report = evaluate_clips(*tiny_en, "t", clips, tmp_path / "out", skip_bad=True, progress=False)
+    report = evaluate_models({"t": tiny_en}, clips, tmp_path / "out", skip_bad=True, progress=False)
     assert report["models"]["t"]["domains"]["mine"]["utterances"] == 3
     assert "left out 1 of 4" in capsys.readouterr().out
 
@@ -174,6 +174,15 @@ def test_hypotheses_are_kept_and_read_back(tiny_en, clips, tmp_path):
     path.write_text(path.read_text()[:-40])
     with pytest.raises(AskdError, match="line 3: not a whole JSON line"):
         read_rows(path)
+
+
+def test_rows_of_another_model_or_limit_are_made_anew(tiny_en, toy, clips, tmp_path):
+    path, quick = tmp_path / "h.jsonl", {"frames": 400}
+    first = hypotheses(*tiny_en, clips[:1], path, max_new_tokens=4, **quick)
+    longer = hypotheses(*tiny_en, clips[:1], path, max_new_tokens=8, **quick)
+    assert len(first[0]["log_probs"]) < len(longer[0]["log_probs"])
+    other = hypotheses(toy, tiny_en.processor, clips[:1], path, max_new_tokens=8, **quick)
+    assert other != longer and read_rows(path) == other
 
 
 def test_rows_of_another_format_or_damaged_ones_are_made_anew(tiny_en, clips, tmp_path, capsys):
@@ -195,7 +204,7 @@ def test_rows_of_another_format_or_damaged_ones_are_made_anew(tiny_en, clips, tm
 
 def test_two_recordings_of_one_name_cannot_be_told_apart(tiny_en, clips, tmp_path):
     with pytest.raises(AskdError, match=f"1 ids belong to several recordings.*{clips[1].id} of neural_clean"):
-        evaluate_clips(*tiny_en, "t", [*clips[:2], clips[1]], tmp_path / "out", progress=False)
+        evaluate_models({"t": tiny_en}, [*clips[:2], clips[1]], tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -235,7 +244,7 @@ def test_a_long_recording_that_breaks_off_is_named_before_decoding(tiny_en, reco
     (tmp_path / "long.flac").write_bytes((tmp_path / "long.flac").read_bytes()[:-20_000])
     clips = read_manifest(recordings, columns={"path": "wav", "text": "said"})
     with pytest.raises(AudioError, match=r"1 of 3 recordings cannot be used; .*(?s:.*)long\.flac"):
-        evaluate_clips(*tiny_en, "t", clips, tmp_path / "out", progress=False)
+        evaluate_models({"t": tiny_en}, clips, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
     left = read_manifest(recordings, skip_bad=True, columns={"path": "wav", "text": "said"})
     assert [clip.id for clip in left] == ["a.wav", "b.wav"] and "left out 1 of 3" in capsys.readouterr().out

@@ -11,16 +11,18 @@ from askd.cli import main
 from askd.decoding import greedy, use_clip_context
 from askd.domains import load_clips
 from askd.engines import ENGINES, CTranslate, FasterWhisper, Generate, Transformers, make_engine
-from askd.errors import AskdError, UnknownName
+from askd.errors import AskdError, RunError, UnknownName
 from askd.features import log_mel, pad_features
+from askd.files import data_dir
 from askd.latency import measure
 from askd.latencybound import Rates, against_bound, bound_ms, measure_rates, step_weights
-from askd.latencyfigures import front, pareto
+from askd.latencyfigures import front, pareto, scale
 from askd.latencyparts import as_text as parts_text
 from askd.latencyparts import speedup_parts
-from askd.latencyreport import as_text, compare
+from askd.latencyreport import TEST, as_text, compare
 from askd.latencyshapes import as_text as shapes_text
 from askd.latencyshapes import cut_view, parameters, random_whisper, shape_config, shape_speedup
+from askd.latencytables import details, engines_table, goals_table, read_latency
 from askd.scoring import normalise
 from askd.speculative import measure_speculative, plain, speculate
 from askd.student import make_student, save_model
@@ -360,7 +362,7 @@ def test_the_command_writes_everything(student, tmp_path, capsys):
                  "--figure", str(figure)]) == 0
     found = json.loads(out.read_text())
     assert {"rows", "wer", "goals", "parts", "bound", "provenance", "machine", "scorer"} <= set(found)
-    assert [row["change"] for row in found["parts"]][1:] == ["clip's own context", "2 of 4 decoder layers"]
+    assert [row["change"] for row in found["parts"]["student"]][1:] == ["clip's own context", "2 of 4 decoder layers"]
     assert figure.is_file() and figure.with_suffix(".svg").is_file()
     printed = capsys.readouterr().out
     assert "measured / bound" in printed and "times the teacher" in printed and "RTFx" in printed
@@ -374,7 +376,9 @@ def test_the_command_writes_everything(student, tmp_path, capsys):
     [
         (["--student", "tiny.en", "--engines", "transformer"], "unknown engine 'transformer' (did you mean 'transformers'?)"),
         (["--student", "tiny.en", "--peers", "bass"], "unknown model 'bass' (did you mean 'base'?)"),
-        (["--student", "tiny.en", "--peers", "tiny.en", "tiny.en"], "--peers are called by the last part of their names"),
+        (["--student", "tiny.en", "--peers", *["tiny.en"] * 2], "would call models teacher, student, tiny.en, tiny.en"),
+        (["--student", "tiny.en", "tiny.en"], "the tables would call models teacher, tiny.en, tiny.en: names must differ"),
+        (["--student", "tiny.en", "base", "--name", "one"], "1 --name for 2 --student"),
         (["--student", "tiny.en", "--clips", "0"], "--clips must be at least 1"),
         (["--student", "tiny.en", "--batch", "0"], "--batch must be at least 1"),
         (["--student", "tiny.en", "--audio-s", "0"], "--audio-s must be more than 0 and at most 30 s"),
@@ -389,3 +393,54 @@ def test_mistakes_on_the_command_line(arguments, message, capsys):
     assert main(["latency", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+# ---- what is committed of it ------------------------------------------------------------------------------------------
+
+RESULTS = data_dir() / "results" / "latency"
+
+
+def test_committed_tables_say_what_was_measured():
+    found = read_latency(RESULTS)
+    one = found["batch1"]
+    free = [row for row in one["rows"] if (row["clips"], row["batch"], row["mode"]) == (TEST, 1, "free")]
+    assert {row["model"] for row in free} == {"teacher", *one["students"], "base"}
+    lines = engines_table(one, 1).splitlines()
+    assert len(lines) == 2 + len(free) and lines[2].startswith("| teacher | transformers |")
+    assert f"| {free[-1]['wer']:.3g} |" in lines[-1]
+    assert goals_table(one).count("\n") == 1 + len(one["goals"]) // 2  # fixed alone; free-running ones are in the file
+    text = details(found)
+    for part in ("By length", "Batch 8", "compiled", "Where the speed comes from", "Speculative", "large-v2", "*paper*: 5.8x"):
+        assert part in text
+    assert "None" not in text and "nan" not in text
+
+
+def test_committed_latencies_fulfil_their_identities():
+    found = read_latency(RESULTS)
+    for name in ("batch1", "batch8", "compiled"):
+        report = found[name]
+        assert report["failed"] == {} and not report["provenance"]["changed"]
+        times = {(r["model"], r["engine"], r["batch"], r["clips"], r["mode"]): r["mean_ms"] for r in report["rows"]}
+        for row in report["rows"]:
+            if row["model"] in report["students"]:
+                same = times["teacher", row["engine"], row["batch"], row["clips"], row["mode"]]
+                assert row["of_first"] == pytest.approx(same / row["mean_ms"], abs=0.01)
+        for parts in report["parts"].values():
+            assert np.prod([part["times"] for part in parts]) == pytest.approx(parts[-1]["of_teacher"], rel=0.03)
+    for each in found["speculative"]["speculative"].values():
+        assert each["speedup"] == pytest.approx(each["plain_ms"] / each["speculative_ms"], abs=0.01)
+
+
+def test_results_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(RunError, match=r"has no batch1.json, .*large-v2.json: make latency measures them"):
+        read_latency(tmp_path)
+
+
+def test_the_figure_of_the_papers_scale():
+    found = read_latency(RESULTS)["large-v2"]
+    figure = scale(found)
+    lines = {line.get_gid(): line for ax in figure.axes for line in ax.lines if line.get_gid()}
+    full = {r["decoder_layers"]: r["times"] for r in found["rows"] if (r["clips"], r["context"]) == ("30 s", "full")}
+    assert lines["30 s full"].get_ydata() == pytest.approx([full[count] for count in sorted(full, reverse=True)])
+    assert "30 s clip" not in lines  # there the context is the clip
+    plt.close(figure)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from askd.cli import EXAMPLES, main
-from askd.files import project_dir
+from askd.files import project_dir, read_json
 from askd.reproduce import notebooks, profiles, read_profile
 from askd.runs import Run
 
@@ -37,8 +37,53 @@ def test_notebook(path):
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"[\"'( ](/home/|/root/|/tmp/|/Users/|/work/)", text)
     whole = "\n".join(c.source for c in notebook.cells)
-    for part in ("**Question.**", "**Time**", "## Summary", "## Exercises", "<details>"):
+    for part in ("**Question.**", "**You will**", "**Time**", "**Needed**", "## Summary", "## Exercises", "<details>"):
         assert part in whole, part
+
+
+def test_notebooks_are_spelt_right(tmp_path):
+    """Their sources: outputs hold what models write, and pictures."""
+    for path in notebooks():
+        text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        (tmp_path / f"{path.stem}.txt").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "codespell_lib", "--toml", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
+
+
+def markdown_of(path):
+    return [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown"]
+
+
+@pytest.mark.parametrize("path", notebooks(), ids=lambda p: p.stem)
+def test_the_course_keeps_its_form(path):
+    cells = markdown_of(path)
+    assert cells[0].startswith(f"# {path.stem[:2]} ") and sum(len(re.findall("^# ", cell, re.M)) for cell in cells) == 1
+    headings = re.findall("^## (.+)$", "\n".join(cells), re.M)
+    assert headings[-2:] == ["Summary", "Exercises"]
+    assert [title.split(". ")[0] for title in headings[:-2]] == [str(i + 1) for i in range(len(headings) - 2)]
+    exercises, solutions = next(cell for cell in cells if cell.startswith("## Exercises")).split("<details>")
+    numbers = [re.findall(r"^(\d)\. ", part, re.M) for part in (exercises, solutions)]
+    assert numbers[0] == numbers[1] == [str(i + 1) for i in range(len(numbers[0]))] and 3 <= len(numbers[0]) <= 5
+    assert solutions.startswith("<summary>Solutions</summary>") and solutions.rstrip().endswith("</details>")
+    tags = set(re.findall(r"\*(paper|ours|measured here)\*", "\n".join(cells), re.I))
+    assert len({tag.lower() for tag in tags}) >= 2, f"only {tags} say whose claims these are"
+
+
+# How a word is explained where it first appears; what stands for a longer name gives it in the same cell.
+EXPLAINED = {
+    "WER": "word error rate", "KL": "Kullback-Leibler", "CE": "cross-entropy", "KD": "knowledge distillation",
+    "EMA": "moving average", "ECE": "expected calibration error", "NLL": "negative log-likelihood",
+    "AUROC": "receiver operating characteristic", "NCE": "normalised cross-entropy", "log-mel": "mel band",
+    "logit": r"\*\*logit\*\*", "teacher forcing": r"\*teacher forcing\*", "greedy": r"\*greedy\*", "macro": r"\*\*macro\*\*",
+    "softmax": r"\*softmax\*", "blind spot": r"\*\*blind spot\*\*",
+}
+
+
+def test_no_word_comes_before_its_explanation():
+    cells = [cell for path in notebooks() for cell in markdown_of(path)[1:]]  # titles promise what sections explain
+    for word, explanation in EXPLAINED.items():
+        first = next(cell for cell in cells if re.search(rf"(?<![\w-]){word}s?(?![\w-])", cell))
+        assert re.search(explanation, first, re.I), f"{word!r} is not explained where it first appears: {first[:200]}"
 
 
 def test_the_course_is_complete_and_linked():
@@ -48,7 +93,9 @@ def test_the_course_is_complete_and_linked():
         "06_hallucination_and_calibration", "07_your_own_domain",
     ]
     for before, after in itertools.pairwise(names):
-        assert f"({after}.ipynb)" in (ROOT / "notebooks" / f"{before}.ipynb").read_text(encoding="utf-8")
+        assert re.match(rf"Next: \[.+\]\({after}\.ipynb\)", markdown_of(ROOT / "notebooks" / f"{before}.ipynb")[-1])
+    linked = {link for path in notebooks() for cell in markdown_of(path) for link in re.findall(r"\]\((\S+\.ipynb)\)", cell)}
+    assert {link for link in linked if "://" not in link} <= {f"{name}.ipynb" for name in names}
 
 
 @pytest.mark.parametrize("name", profiles())
@@ -135,35 +182,29 @@ def test_conda_environment_follows_pyproject():
     assert all("==" in d for d in every)
 
 
-def test_readme_tables_are_the_committed_results():
-    from askd.publish import MARK, domains_table, headline_text, results_table
+def test_published_blocks_are_the_committed_results():
+    from askd.latencytables import details, read_latency, summary
+    from askd.publish import (
+        claims_markdown,
+        committed_ablation,
+        domains_table,
+        headline_text,
+        profile_shown,
+        results_table,
+        shown_block,
+        summary_markdown,
+    )
 
-    folder = ROOT / "data" / "results" / "cpu"
-    wer, headline = (json.loads((folder / f"{n}.json").read_text()) for n in ("wer", "headline"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = ROOT / "data" / "results"
+    wer, headline, claims = (read_json(results / "cpu" / f"{name}.json") for name in ("wer", "headline", "claims"))
+    shown = results / profile_shown(shown_block("ablation"))
     for mark, content in (
         ("headline", headline_text(wer, headline)), ("table", results_table(wer, headline)), ("domains", domains_table(wer)),
+        ("claims", claims_markdown(claims, headline)), ("ablation", committed_ablation(shown)),
+        ("summary", summary_markdown(read_json(shown / "ablation.json"))),
+        ("latency", summary(read_latency(results / "latency"))), ("speed", details(read_latency(results / "latency"))),
     ):
-        assert f"{MARK.format(mark)}\n{content}\n{MARK.format('/' + mark)}" in readme
-    assert "make test" in readme and "make reproduce" in readme
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
-        assert (ROOT / link).exists(), link
-    for path in re.findall(r"^    (\S+/)", readme, re.M):
-        assert (ROOT / path).is_dir(), path
-
-
-def test_the_readmes_ablation_is_the_committed_one():
-    from askd.publish import MARK, committed_ablation, profile_shown
-
-    readme, begin, end = (ROOT / "README.md").read_text(encoding="utf-8"), MARK.format("ablation"), MARK.format("/ablation")
-    if begin not in readme and end not in readme:
-        pytest.skip("the README shows no ablation")
-    block = readme.split(begin, 1)[1].split(end, 1)[0]
-    profile = profile_shown(block)
-    folders = [path.parent.name for path in (ROOT / "data" / "results").glob("*/ablation.json")]
-    assert profile in folders if folders else profile is None  # marks without a text only before anything was published
-    if profile:
-        assert block == f"\n{committed_ablation(ROOT / 'data' / 'results' / profile)}\n"
+        assert shown_block(mark) == f"\n{content}\n", f"{mark}: askd publish writes it"
 
 
 def test_committed_results_fulfil_their_identities():

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askd.curriculum import DIVERGENCES, GATES, SELF_TEACHERS, Curriculum
+from askd.curriculum import GATES, SELF_TEACHERS, Curriculum
+from askd.divergences import DIVERGENCES
 from askd.errors import AskdError, UnknownName
 from askd.methods import DESCRIBED, MAIN, METHODS, TRAINING, get_method
 from askd.pace import FIRST, Pace
@@ -216,12 +217,6 @@ def test_weights_that_do_not_fit_are_refused_at_construction(fields, message):
         Curriculum(**fields)
     with pytest.raises(AskdError, match=message):
         TrainConfig(overrides=fields)
-
-
-def test_divergences_are_those_that_there_are():
-    from askd import divergences
-
-    assert tuple(divergences.DIVERGENCES) == DIVERGENCES
 
 
 def test_unknown_names_list_the_known_ones():

@@ -70,6 +70,33 @@ def test_batched_equals_one_by_one_and_log_probs_are_the_models(tiny_en, clips):
     np.testing.assert_allclose(alone[0].log_probs, expected, atol=2e-3)
 
 
+def test_what_must_not_be_written_is_not(toy):
+    """A model that wants such a token most of all writes the best of the others."""
+    from askd.decoding import greedy, penalties
+
+    config = toy.generation_config
+    first, later = penalties(toy)
+    never = {*config.suppress_tokens, *range(config.no_timestamps_token_id + 1, toy.config.vocab_size)}
+    assert set(torch.nonzero(later.isinf())[:, 0].tolist()) == never
+    assert set(torch.nonzero(first.isinf())[:, 0].tolist()) == never | set(config.begin_suppress_tokens)
+    wish = torch.zeros(toy.config.vocab_size)
+    wish[[config.suppress_tokens[0], toy.config.vocab_size - 1]] = 1e5  # no speech, and a timestamp
+    wish[220], wish[262] = 2e4, 1e4  # a blank, which may not come first, and a word
+    toy.proj_out.register_forward_hook(lambda module, given, logits: logits + wish)
+    assert greedy(toy, torch.zeros(1, 80, 100), 3)[0].tolist() == [[262, 220, 220]]
+
+
+def test_silence_follows_a_clip_on_its_own_context():
+    from askd.decoding import TAIL, in_context
+    from askd.features import silence_of
+
+    clips = [torch.rand(80, frames) for frames in (100, 140)]
+    heard = in_context(clips, None)
+    assert heard.shape == (2, 80, 140 + TAIL) and (heard[0, :, 100:] == silence_of(clips[0])).all()
+    assert in_context(clips, 400).shape[-1] == 400
+    assert in_context([torch.rand(80, 2990)], None).shape[-1] == 3000
+
+
 def test_two_publishers_of_base_agree_in_every_tensor():
     first = whisper_state_dict(read_variables(teacher.wheel_files(teacher.SOURCES["base"])[0]))
     second = whisper_state_dict(read_variables(teacher.wheel_files(teacher.SECOND_SOURCES["base"])[0]))

@@ -23,7 +23,7 @@ from askd.methods import METHODS
 from askd.objective import States, objective
 from askd.pace import Pace
 from askd.specaugment import masked
-from askd.targets import label_logits, teacher_targets, token_targets
+from askd.targets import TokenTargets, label_logits, teacher_targets, token_targets
 from askd.teacher import load_teacher
 from askd.trainconfig import fast_precision
 from askd.traindata import StoredData, step_batches
@@ -54,6 +54,7 @@ def test_plan_is_a_function_of_the_seed_and_covers_every_clip():
         assert len(set(rows.tolist())) == len(rows) == 96  # 12 whole batches of 100 clips
     spread = np.mean([lengths[rows].max() - lengths[rows].min() for rows in plan])
     assert spread < 0.35 * (lengths.max() - lengths.min())  # bucketed
+    assert not all(np.array_equal(*pair) for pair in zip(plan[:12], plan[12:24], strict=True))  # each epoch has its own order
     with pytest.raises(AskdError, match="fewer than one batch"):
         batch_plan([5, 5], 4, 1, 0)
 
@@ -124,6 +125,27 @@ def test_targets_are_mapped_into_memory_and_shared_by_processes(toy, tiny_en, cl
     assert torch.equal(found.argmax_right, expected.argmax_right)
     torch.testing.assert_close(found.log_kept, expected.log_kept, atol=1e-2, rtol=0)
     torch.testing.assert_close(found.label_log_prob, expected.label_log_prob, atol=1e-4, rtol=0)
+
+
+def test_kept_targets_belong_to_their_settings(toy, tiny_en, clips, tmp_path, monkeypatch):
+    """Another temperature, K, teacher or transcript: other files, which are never read for these."""
+    monkeypatch.setenv("ASKD_CACHE", str(tmp_path))
+    examples = make_examples(clips[:2], toy, tiny_en.processor)
+    other = make_examples([replace(clips[0], text="something else"), clips[1]], toy, tiny_en.processor)
+    mild, sharp = teacher_targets(toy, examples, k=8), teacher_targets(toy, examples, k=8, temperature=1.0)
+    assert sharp.of_examples([0]).log_rest.mean() < mild.of_examples([0]).log_rest.mean()  # a lower temperature: less is left
+    teacher_targets(toy, examples, k=9), teacher_targets(toy, other, k=8)
+    toy.model.decoder.layer_norm.weight.data.mul_(2)
+    assert not torch.equal(teacher_targets(toy, examples, k=8).of_examples([0]).log_kept, mild.of_examples([0]).log_kept)
+    assert len(list((tmp_path / "targets").glob("*.safetensors"))) == 5
+
+
+def test_gates_trust_the_teacher_where_it_is_right():
+    ids = torch.tensor([[3, 1], [4, 2]])  # the labels are 3, the teacher's best token, and 2, which it gives a quarter
+    told = TokenTargets(ids, torch.zeros(2, 2), torch.zeros(2), torch.tensor([0.9, 0.25]).log(), torch.tensor([True, False]))
+    assert told.gate("none").tolist() == [1, 1]
+    assert told.gate("argmax").tolist() == [1, 0]
+    assert told.gate("probability").tolist() == pytest.approx([0.9, 0.25])
 
 
 def test_objective_is_the_weighted_sum(toy, tiny_en, clips):
@@ -323,6 +345,24 @@ def test_accumulation_does_not_change_the_result(toy, tiny_en, clips, tmp_path):
     for a, b in zip(read_metrics(whole), read_metrics(parts), strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=2e-2)
         assert (a["w_label"], a["phase"]) == (b["w_label"], b["phase"])
+
+
+def test_accumulation_is_a_mean_over_tokens(toy, tiny_en, clips, tmp_path):
+    """On 30 s all clips are padded alike: one by one they must give the loss, and the next step's, of all at once."""
+    config = FAST | dict(steps=3, method="ce_only", context="full")
+    runs = [
+        read_metrics(train(TrainConfig(micro_batch_size=size, **config), toy, tiny_en.processor, clips, tmp_path / str(size),
+                           progress=False)) for size in (4, 1)
+    ]
+    for whole, parts in zip(*runs, strict=True):
+        assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-4)
+        assert parts["grad_norm"] == pytest.approx(whole["grad_norm"], rel=1e-3)
+
+
+def test_the_rate_rises_and_falls_to_zero(toy, tiny_en, clips, tmp_path):
+    config = TrainConfig(method="ce_only", warmup=0.25, **FAST)
+    rows = read_metrics(train(config, toy, tiny_en.processor, clips, tmp_path / "run", progress=False))
+    assert [row["rate"] for row in rows] == pytest.approx([1 / 2, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6], rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(toy, tiny_en, clips, tmp_path):

@@ -9,6 +9,7 @@ from askd.errors import AskdError
 ABOUT = "time a student, its teacher and what one would pick instead, interleaved, with their word error rates"
 EXAMPLES = (
     "askd latency --student runs/cpu:askd\n"
+    "  askd latency --student runs/four:askd runs/two:askd --name four two --peers base   # both in one run\n"
     "  askd latency --teacher tiny.en --student mine/ --peers base --engines transformers ct2 faster-whisper\n"
     "      --data neural_clean scottish_street --clips 40 --out latency.json --figure pareto.png\n"
     "  askd latency --student mine/ --engines compiled --batch 1 --audio-s 5 --repeats 5\n"
@@ -23,8 +24,11 @@ ALL_ENGINES = ("transformers", "generate", "compiled", "ct2", "faster-whisper")
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Options of the command."""
     what = p.add_mutually_exclusive_group(required=True)
-    what.add_argument("--student", metavar="MODEL", help="tiny.en, base, a folder, RUN:METHOD or a Hub id")
+    what.add_argument("--student", nargs="+", metavar="MODEL",
+                      help="tiny.en, base, a folder, RUN:METHOD or a Hub id; one or several")
     what.add_argument("--shape", metavar="SIZE", help="random weights of a size of Whisper (large-v2, medium, ...) instead")
+    p.add_argument("--name", nargs="+", metavar="NAME",
+                   help="what the tables call the students (default: student; of several, the last part of each)")
     p.add_argument("--teacher", default="tiny.en", metavar="MODEL", help="that it is compared with (default: tiny.en)")
     p.add_argument("--engines", nargs="+", default=ENGINES, metavar="ENGINE",
                    help=f"of {', '.join(ALL_ENGINES)} (default: all but compiled, which compiles for a minute)")
@@ -47,12 +51,15 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out the command."""
+    import transformers
+
     from askd.engines import ENGINES as known
     from askd.errors import pick
     from askd.files import write_json
     from askd.runs import provenance
 
     _checked(args)
+    transformers.logging.set_verbosity_error()  # its search comments on each clip
     for kind in args.engines:
         pick("engine", kind, known)  # a misspelt one is named before anything is loaded
     found = _shape(args) if args.shape else _speculative(args) if args.speculative else _compared(args)
@@ -83,16 +90,31 @@ def _checked(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> tuple[dict, dict]:
-    """Teacher and student, and the peers, by the names of the tables."""
+    """Teacher and students, and the peers, by the names of the tables."""
     from askd.finished import named_model
     from askd.teacher import load_teacher
 
-    named = {name: named_model(name) for name in (args.teacher, args.student, *args.peers)}  # misspelt ones before any is loaded
-    peers = {Path(name).name: name for name in args.peers}
-    if len(peers) < len(args.peers) or {"teacher", "student"} & peers.keys():
-        raise AskdError("--peers are called by the last part of their names: those must differ, and not be teacher or student")
-    models = {"teacher": load_teacher(named[args.teacher]), "student": load_teacher(named[args.student])}
+    named = {name: named_model(name) for name in (args.teacher, *args.student, *args.peers)}  # misspelt ones before any is loaded
+    called = args.name or [last_part(name) if len(args.student) > 1 else "student" for name in args.student]
+    if len(called) != len(args.student):
+        raise AskdError(f"{len(called)} --name for {len(args.student)} --student")
+    peer_names = [last_part(name) for name in args.peers]
+    every = ["teacher", *called, *peer_names]
+    if len(set(every)) < len(every):
+        raise AskdError(f"the tables would call models {', '.join(every)}: names must differ (--name)")
+    students, peers = dict(zip(called, args.student, strict=True)), dict(zip(peer_names, args.peers, strict=True))
+    models = {"teacher": load_teacher(named[args.teacher])}
+    models |= {name: load_teacher(named[model]) for name, model in students.items()}
     return models, {name: load_teacher(named[model]) for name, model in peers.items()}
+
+
+def last_part(model: str) -> str:
+    """What a model is called where nobody named it.
+
+    >>> last_part("runs/mine/two/"), last_part("openai/whisper-tiny.en"), last_part("runs/real:askd")
+    ('two', 'whisper-tiny.en', 'askd')
+    """
+    return model.rstrip("/").replace(":", "/").rpartition("/")[2]
 
 
 def _clips(args: argparse.Namespace) -> list:
@@ -118,10 +140,14 @@ def _compared(args: argparse.Namespace) -> dict:
     print(latencyreport.as_text(report))
     spoken, length = clips[0].samples(), min(args.audio_s, key=lambda s: abs(s - 5))
     clip, tokens = of_length(spoken, length), max(2, round(TOKENS_PER_S * length))
-    if models["teacher"].model.config.d_model == models["student"].model.config.d_model:
-        last = "ct2" if "ct2" in args.engines else None
-        report["parts"] = latencyparts.speedup_parts(*models.values(), [clip], [tokens], args.repeats, last, progress=True)
-        print(f"\nWhere it comes from: {length:g} s, {tokens} tokens, batch 1\n{latencyparts.as_text(report['parts'])}")
+    teacher, *students = models
+    last = "ct2" if "ct2" in args.engines else None
+    report["parts"] = {
+        name: latencyparts.speedup_parts(models[teacher], models[name], [clip], [tokens], args.repeats, last, progress=True)
+        for name in students if models[name].model.config.d_model == models[teacher].model.config.d_model
+    }
+    for name, parts in report["parts"].items():
+        print(f"\nWhere the speed of {name} comes from: {length:g} s, {tokens} tokens, batch 1\n{latencyparts.as_text(parts)}")
     report["bound"] = [latencybound.against_bound(Transformers(model, name), clip, tokens, repeats=args.repeats)
                        for name, model in models.items()]
     print(f"\nHow near to what this machine could do\n{latencybound.as_text(report['bound'])}")
@@ -130,17 +156,22 @@ def _compared(args: argparse.Namespace) -> dict:
         from askd.latencyfigures import pareto
 
         save(pareto(report), Path(args.figure))
-    return report | {"names": {"teacher": args.teacher, "student": args.student}, "data": args.data}
+    return report | _about(args)
+
+
+def _about(args: argparse.Namespace) -> dict:
+    return {"names": {"teacher": args.teacher, "students": list(args.student)}, "data": list(args.data), "clips": args.clips}
 
 
 def _speculative(args: argparse.Namespace) -> dict:
     from askd.speculative import as_text, measure_speculative
 
-    models, _ = _models(args)
-    samples = [clip.samples() for clip in _clips(args)]
-    found = measure_speculative(models["teacher"].model, models["student"].model, samples, args.clip_repeats, progress=True)
-    print(as_text(found))
-    return {"speculative": found, "names": {"teacher": args.teacher, "student": args.student}, "data": args.data}
+    (_, teacher), *students = _models(args)[0].items()
+    samples, found = [clip.samples() for clip in _clips(args)], {}
+    for name, student in students:
+        found[name] = measure_speculative(teacher.model, student.model, samples, args.clip_repeats, progress=True)
+        print(f"{name} drafts\n{as_text(found[name])}")
+    return {"speculative": found} | _about(args)
 
 
 def _shape(args: argparse.Namespace) -> dict:

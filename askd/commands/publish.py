@@ -1,9 +1,9 @@
-"""``askd publish``: from a run to what the README shows."""
+"""``askd publish``: from a run to what the pages of the repository show."""
 
 import argparse
 
-ABOUT = "copy a run's figures and results into figures/, data/results/ and the README's table"
-EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds"
+ABOUT = "copy a run's results into data/results/, draw figures/ from them, and write its tables into the pages that show them"
+EXAMPLES = "askd publish cpu\n  askd publish cpu --scores runs/cpu-seeds\n  askd publish latency     # after make latency"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
