@@ -13,7 +13,7 @@ GREEK = {"tau", "alpha", "beta", "lambda", "mu", "epsilon", "rho", "pi"}
 OPERATORS = {"sum", "log", "ln", "exp", "max", "min"}
 NAMED = {"mean", "softmax", "argmax"}
 SIGNS = {"||": r"\,\|\,", "!=": r"\ne", "<=": r"\le", ">=": r"\ge", "*": r"\cdot", "#": r"\#", "{": r"\{", "}": r"\}",
-         "%": r"\%", "&": r"\cap"}
+         "%": r"\%", "&": r"\cap", "sqrt": r"\surd"}
 TOKEN = re.compile(
     r"\|\||!=|<=|>=|\w\^_\w|1e-\d+|\b(?:\d+|[A-Za-z])/[A-Z]\b|\ba (?=[a-z]{3})|[A-Za-z]+(?:-[a-z]{2,})?|\d+(?:\.\d+)?|\s+|."
 )
@@ -55,7 +55,7 @@ def _block(paragraph: list[str]) -> list[str]:
 
 def is_formula(block: list[str]) -> bool:
     """Every line is an equation, and none is a call, an assignment of Python or a comment."""
-    python = re.compile(r"[\"`]|\w{2}\[|[a-z]\.[a-z]|\*\*|//|#(?!\{)|= [a-z]{4,}_|\b(?!softmax|mean|max|terms)[a-z]{3,}[a-z_]*\(")
+    python = re.compile(r"[\"`]|\w{2}\[|[a-z]\.[a-z]|\*\*|//|#(?!\{)|= [a-z]{4,}_|\b(?!softmax|mean|max|sqrt|terms)[a-z]{3,}[a-z_]*\(")
     return all(" = " in line and not python.search(re.sub(r"askd/\w+\.py", "", line)) for line in block)
 
 
