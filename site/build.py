@@ -19,12 +19,14 @@ def build(folder: Path | str) -> list[str]:
     from sphinx.cmd.build import build_main
 
     folder = Path(folder)
+    if (folder / "searchindex.js").is_file():  # an earlier site: pages that are no more would stay
+        shutil.rmtree(folder)
     doctrees = folder.with_name(f"{folder.name}.doctrees")
-    options = ["-b", "html", "-q", "-W", "--keep-going", "-c", str(SITE), "-d", str(doctrees)]
-    if build_main([*options, str(SITE.parent), str(folder)]):
-        return ["Sphinx warned: see above"]
-    shutil.copy(folder / "README.html", folder / "index.html")  # the repository's front page is the site's
-    return problems(folder)
+    options = ["-b", "html", "-q", "-E", "-W", "--keep-going", "-c", str(SITE), "-d", str(doctrees)]
+    warned = ["Sphinx warned: see above"] if build_main([*options, str(SITE.parent), str(folder)]) else []
+    if (folder / "README.html").is_file():
+        shutil.copy(folder / "README.html", folder / "index.html")  # the repository's front page is the site's
+    return problems(folder) + warned
 
 
 def main() -> int:
