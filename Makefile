@@ -1,12 +1,12 @@
 # make reproduce [PROFILE=cpu|smoke]   make test   make lab   make notebooks   make figures   make publish   make badges   make lint
 # make benchmarks   make benchmarks-training   make latency   make kill-test [TRIALS=100]   make distributed-test   make mutations
-# make floor-test   make clean
+# make floor-test   make site   make browser-test   make clean
 PYTHON ?= python3.11
 PROFILE ?= cpu
 BIN := .venv/bin
 ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNINGS=ignore
 
-.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test mutations floor-test figures clean
+.PHONY: reproduce test lab notebooks lint publish benchmarks benchmarks-training latency kill-test distributed-test mutations floor-test figures site browser-test clean
 
 # The environment is rebuilt when the pins change. torch first and by its exact version, so that the CPU build is kept where there is one.
 .venv/installed: pyproject.toml
@@ -14,7 +14,7 @@ ENV := TOKENIZERS_PARALLELISM=false HF_HUB_DISABLE_PROGRESS_BARS=1 PYTHONWARNING
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing the pinned packages into .venv (2-4 minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech,notebooks,hub,export,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[speech,notebooks,hub,export,site,dev]'
 	@touch $@
 
 reproduce: .venv/installed
@@ -71,6 +71,14 @@ kill-test: .venv/installed
 distributed-test: .venv/installed
 	@$(ENV) TQDM_DISABLE=1 $(BIN)/python -m pytest -v tests/test_distributed.py
 
+# The executed notebooks, the README and the API as a static site with search: build/site. Needs no network.
+site: .venv/installed
+	@$(ENV) $(BIN)/python site/build.py
+
+# JupyterLab and the site in a headless Chromium; what it saw lies in build/browser.
+browser-test: .venv/installed
+	@$(ENV) $(BIN)/python -m pytest -v tests/test_lab.py tests/test_site.py
+
 lint: .venv/installed
 	@$(BIN)/ruff check .
 	@$(BIN)/codespell
@@ -84,4 +92,4 @@ floor-test: .venv/installed
 	@$(ENV) $(BIN)/python tests/floors.py
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs build

