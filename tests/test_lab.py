@@ -43,7 +43,6 @@ def lab(tmp_path_factory):
     folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
     for name in ("runtime", "config", "workspaces", "notebooks"):
         (folder / name).mkdir()
-    (folder / "config" / "jupyter_lab_config.py").write_text("c.LabApp.news_url = None\n")
     environment = os.environ | {
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "MPLBACKEND": "module://matplotlib_inline.backend_inline",
