@@ -55,7 +55,8 @@ def _block(paragraph: list[str]) -> list[str]:
 
 def is_formula(block: list[str]) -> bool:
     """Every line is an equation, and none is a call, an assignment of Python or a comment."""
-    python = re.compile(r"[\"`]|\w{2}\[|[a-z]\.[a-z]|\*\*|//|#(?!\{)|= [a-z]{4,}_|\b(?!softmax|mean|max|sqrt|terms)[a-z]{3,}[a-z_]*\(")
+    calls = r"\b(?!softmax|mean|max|sqrt|terms)[a-z]{3,}[a-z_]*\("
+    python = re.compile(r"[\"`]|\w{2}\[|[a-z]\.[a-z]|\*\*|//|#(?!\{)|= [a-z]{4,}_|" + calls)
     return all(" = " in line and not python.search(re.sub(r"askd/\w+\.py", "", line)) for line in block)
 
 

@@ -43,7 +43,6 @@ def lab(tmp_path_factory):
     folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
     for name in ("runtime", "config", "workspaces", "notebooks"):
         (folder / name).mkdir()
-    (folder / "config" / "jupyter_lab_config.py").write_text("c.LabApp.news_url = None\n")
     environment = os.environ | {
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"), "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -56,7 +55,7 @@ def lab(tmp_path_factory):
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     try:
-        yield f"{_address(server, folder)}lab/tree/{{}}?token={token}", folder / "notebooks"
+        yield f"{_address(server, folder)}lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={token}", folder / "notebooks"
     finally:
         server.terminate()
         server.wait(20)
@@ -99,7 +98,7 @@ def test_the_quickstart_runs_and_sounds(lab, page, tmp_path):
             cell.outputs, cell.execution_count = [], None
             cell.source = cell.source.replace('profile = "smoke"', f"profile = {str(tmp_path / 'smoke')!r}")
     nbformat.write(notebook, folder / "quickstart.ipynb")
-    came = run_all(page, address, "quickstart.ipynb", 240)
+    came = run_all(page, address, "quickstart", 240)
     assert not came["errors"] and came["run"] == came["cells"] > 8
     assert "37.8 million parameters" in came["text"] and came["pictures"] >= 2
     assert (tmp_path / "smoke" / "results" / "hypotheses" / "teacher.jsonl").is_file()
@@ -125,7 +124,7 @@ def test_a_slider_moves_what_it_drives(lab, page):
     cells = [nbformat.v4.new_code_cell(code)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "slider.ipynb")
-    came = run_all(page, address, "slider.ipynb", 60)
+    came = run_all(page, address, "slider", 60)
     assert not came["errors"]
     page.get_by_text("Weights(label=0.6, teacher=0.4").wait_for()
     handle = page.get_by_role("slider").first
