@@ -11,7 +11,7 @@ import pytest
 from askd.committedfigures import ABLATION, FIXED, SCORES, SHOWN, draw, drawings
 from askd.figures import save
 from askd.files import project_dir, read_json, write_json
-from askd.publish import MARK, publish
+from askd.publish import MARK, PAGES, publish
 from askd.runs import Run
 
 ROOT = project_dir()
@@ -56,11 +56,11 @@ def test_the_committed_figure_is_what_the_results_say(drawn, name):
     assert not drifted(committed, drawn / f"{name}.png"), "make figures, and look at it"
 
 
-def test_figures_holds_these_alone_and_the_readme_shows_each():
+def test_figures_holds_these_alone_and_a_page_shows_each():
     there = {path.name for path in (ROOT / "figures").iterdir()}
     assert there == {f"{name}{end}" for name in (*SCORES, *ABLATION, *FIXED) for end in (".png", ".svg")}
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in (*SCORES, *ABLATION, *FIXED) if f"(figures/{name}.png)" not in readme] == []
+    pages = "".join((ROOT / page).read_text(encoding="utf-8") for page in set(PAGES.values()))
+    assert [name for name in (*SCORES, *ABLATION, *FIXED) if f"figures/{name}.png)" not in pages] == []
 
 
 def test_drawn_twice_it_is_the_same_to_the_byte(drawn, tmp_path):
@@ -110,14 +110,15 @@ def test_what_is_not_there_is_left_out(tmp_path):
 
 def test_publishing_draws_from_what_it_copies(tmp_path, monkeypatch, capsys):
     repository = tmp_path / "repository"
-    repository.mkdir()
+    page = repository / PAGES["headline"]
+    page.parent.mkdir(parents=True)
     shutil.copytree(RESULTS / "cpu", tmp_path / "mine" / "results")
     marks = ("headline", "table", "domains", "claims")
-    (repository / "README.md").write_text("".join(f"{MARK.format(m)}\nbefore\n{MARK.format('/' + m)}\n" for m in marks))
+    page.write_text("".join(f"{MARK.format(m)}\nbefore\n{MARK.format('/' + m)}\n" for m in marks))
     monkeypatch.setattr("askd.publish.project_dir", lambda: repository)
     monkeypatch.setattr("askd.publish.data_dir", lambda: repository / "data")
     monkeypatch.setattr("askd.publish.Run", lambda name: Run(tmp_path / name))
     publish("mine")
     assert {path.stem for path in (repository / "figures").iterdir()} == set(SCORES)
     assert (repository / "data" / "results" / "mine" / "wer.json").read_bytes() == (RESULTS / "cpu" / "wer.json").read_bytes()
-    assert "before" not in (repository / "README.md").read_text() and "published mine" in capsys.readouterr().out
+    assert "before" not in page.read_text() and "published mine" in capsys.readouterr().out

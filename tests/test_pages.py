@@ -105,7 +105,8 @@ def test_every_block_stands_once_in_its_page():
 
 def test_the_readme_is_short():
     assert len(TEXTS["README.md"].splitlines()) < 210
-    wide = [line for line in TEXTS["README.md"].splitlines() if len(line) > 140 and not line.startswith(("|", "Macro WER"))]
+    published = ("|", "Macro WER", "*Measured here*")
+    wide = [line for line in TEXTS["README.md"].splitlines() if len(line) > 140 and not line.startswith(published)]
     assert not wide, wide
 
 
