@@ -24,7 +24,7 @@ test: .venv/installed
 	@$(ENV) PATH="$(CURDIR)/$(BIN):$$PATH" tests/run
 
 lab: .venv/installed
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $$(test "$$(id -u)" = 0 && echo --allow-root)
 
 # Execute the notebooks with their own smoke defaults and keep the outputs in git.
 notebooks: .venv/installed

@@ -145,7 +145,8 @@ def make_plan(
         asked=asdict(asked) | {"data": list(asked.data)}, contents=contents(parts), train=fields | steps,
         amounts={role: amount(part) for role, part in parts.items()} | ({"mixed in": amount(mixed)} if mixed else {}),
         use={"train": use["train"], "dev": use["dev"], "test": use["test"], "mixed in": used_mixed, "drawn": len(mixed)},
-        why=why | {"mixed in": why_mix, "steps": why_steps, "dev_every": "steps; about a dozen looks",
+        why=why | {"mixed in": why_mix, "steps": why_steps, "momentum": "of the EMA: it remembers a quarter of phase B",
+                   "dev_every": "steps; about a dozen looks",
                    "checkpoint_every": f"steps; kill -9 costs at most {planning.CHECKPOINT_S:.0f} s"},
         minutes=minutes, timings=asdict(timings), notes=tuple(planning.advice(
             len(parts["train"]), len(parts["test"]), planning.weight_bytes(shape), about[-1], _capped(asked, parts))),

@@ -127,12 +127,12 @@ class Plan:
     def shown(self) -> dict:
         """Settings as they are listed."""
         names = ("method", "decoder_layers", "steps", "batch_size", "micro_batch_size", "encoder_lr", "decoder_lr", "precision",
-                 "dev_every", "checkpoint_every", "seed")
+                 "momentum", "dev_every", "checkpoint_every", "seed")
         return {name: self.train[name] for name in names} | {"mixed in": self.use["mixed in"]}
 
 
 def _shown(value: object) -> str:
-    return f"{value:.1e}" if isinstance(value, float) else str(value)
+    return (f"{value:.1e}" if value < 0.01 else f"{value:.3g}") if isinstance(value, float) else str(value)
 
 
 def _left(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -223,7 +223,9 @@ def mix_size(asked: Asked, own_clips: int, own_h: float) -> tuple[int, str]:
 
 
 def fit(asked: Asked, train: dict, timings: Timings, clips: int, speech_h: float, dev: int, test: int) -> tuple[dict, dict, dict]:
-    """Steps and clips that fit into the hours: (steps, dev_every, checkpoint_every), clips used by role, minutes a stage.
+    """Steps and clips that fit into the hours: (steps, momentum, dev_every, checkpoint_every), clips by role, minutes a stage.
+
+    The EMA remembers ``1 / (1 - momentum)`` steps: a quarter of phase B, as profile ``real`` has it (ours); at least two.
 
     Args:
         asked, train: what was asked, and `settings`.
@@ -255,8 +257,9 @@ def fit(asked: Asked, train: dict, timings: Timings, clips: int, speech_h: float
             f"{60 * asked.hours:.1f} minutes are too few on this machine: a step of {batch} clips takes {timings.step_s:.1f} s. "
             f"Give --hours {needed + 0.005:.2f} or more, or a smaller --teacher"
         )
+    phase_b = (1 - get_method(asked.method).switch) * steps
     config = {
-        "steps": steps, "dev_every": max(1, round(steps / WATCHED)),
+        "steps": steps, "momentum": round(1 - 1 / max(2.0, phase_b / 4), 4), "dev_every": max(1, round(steps / WATCHED)),
         "checkpoint_every": max(1, min(steps, round(CHECKPOINT_S / timings.step_s))),
     }
     seconds = {
