@@ -128,7 +128,7 @@ class Plan:
         """Settings as they are listed."""
         names = ("method", "decoder_layers", "steps", "batch_size", "micro_batch_size", "encoder_lr", "decoder_lr", "precision",
                  "momentum", "dev_every", "checkpoint_every", "seed")
-        return {name: self.train[name] for name in names} | {"mixed in": self.use["mixed in"]}
+        return {name: self.train[name] for name in names if name in self.train} | {"mixed in": self.use["mixed in"]}
 
 
 def _shown(value: object) -> str:
