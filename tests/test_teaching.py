@@ -26,15 +26,12 @@ def lines(ax):
 
 
 @pytest.mark.parametrize("context", ["full", "clip"])
-def test_answers_are_those_that_are_measured(tiny_en, clips, context):
+def test_answers_are_those_that_are_measured(tiny_en, clips, context, monkeypatch):
     model, processor = tiny_en
-    chosen, before = [clips[0], clips[6]], getattr(model.config, "askd_context", "full")
-    model.config.askd_context = context
-    try:
-        y, log_p = teaching.answers(model, processor, chosen)
-        rows = forced_rows(model, processor, chosen)
-    finally:
-        model.config.askd_context = before
+    chosen = [clips[0], clips[6]]
+    monkeypatch.setattr(model.config, "askd_context", context, raising=False)
+    y, log_p = teaching.answers(model, processor, chosen)
+    rows = forced_rows(model, processor, chosen)
     measured = {name: torch.tensor([x for row in rows for x in row[name]]) for name in ("confidence", "right", "nll")}
     assert torch.allclose(-log_p.gather(1, y[:, None])[:, 0], measured["nll"], atol=1e-3)
     assert torch.allclose(log_p.exp().amax(-1), measured["confidence"], atol=1e-3)
