@@ -89,6 +89,8 @@ def test_a_long_part_becomes_cues_that_share_its_time_by_characters():
         assert (cue.end_ms - cue.start_ms) / 30_000 == pytest.approx(share, abs=0.001)
     assert (found[4].start_ms, found[4].end_ms) == (40_000, 40_700)  # shown long enough to be read: there is room
     assert parsed(as_srt(transcript), "srt") == [(c.start_ms, c.end_ms, list(c.lines)) for c in found]
+    tight = Transcript((Part(1.0, 1.02, "Yes."), Part(1.3, 2.5, "No, not so.")), 3.0, 0.0, "cut")
+    assert [(c.start_ms, c.end_ms) for c in cues(tight)] == [(1000, 1300), (1300, 2500)]  # no longer than there is room
 
 
 def test_lines_are_as_few_as_possible_and_even():
