@@ -32,6 +32,8 @@ def test_notebook(path):
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "run make notebooks"
     assert all(len(c.source.splitlines()) <= 20 for c in code)
     assert not any(o.output_type == "error" for c in code for o in c.outputs)
+    checked = [c for c in code if "nbval-check-output" in c.metadata.get("tags", [])]
+    assert not any("image/png" in o.get("data", {}) for c in checked for o in c.outputs), "nbval compares no pictures"
     assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code)
     assert path.stat().st_size < 900_000
     text = path.read_text(encoding="utf-8")
