@@ -35,7 +35,7 @@ def test_notebook(path):
     checked = [c for c in code if "nbval-check-output" in c.metadata.get("tags", [])]
     assert not any("image/png" in o.get("data", {}) for c in checked for o in c.outputs), "nbval compares no pictures"
     assert not any(re.search(r"^\s*[!%]", c.source, re.M) for c in code)
-    assert path.stat().st_size < 900_000
+    assert path.stat().st_size < 700_000
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"[\"'( ](/home/|/root/|/tmp/|/Users/|/work/)", text)
     whole = "\n".join(c.source for c in notebook.cells)
